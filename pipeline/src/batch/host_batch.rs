@@ -1,0 +1,96 @@
+//! A finished batch in ordinary memory.
+
+use crossbeam_channel::Sender;
+
+use super::Slot;
+use crate::source::Shape;
+
+/// Where a batch stands in training, and how many of its rows are samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchInfo {
+    /// The epoch.
+    pub epoch: u64,
+    /// The step within the epoch, from 0.
+    pub step: usize,
+    /// Rows of the batch, on this replica.
+    pub rows: usize,
+    /// How many of the rows are samples: the first ones. The others are padding, which exists only in the last
+    /// batch under [`Tail::Pad`](crate::order::Tail::Pad).
+    pub samples: usize,
+    /// How many rows of the global batch are samples, over all replicas.
+    pub global_samples: usize,
+    /// The first row's place in the global batch.
+    pub first_row: usize,
+}
+
+impl BatchInfo {
+    /// 1 for each row that is a sample, 0 for each row of padding.
+    pub fn mask(&self) -> impl ExactSizeIterator<Item = f32> + use<> {
+        let samples = self.samples;
+        (0..self.rows).map(move |row| if row < samples { 1.0 } else { 0.0 })
+    }
+}
+
+/// A batch in memory that the loader lends: dropping it gives the memory back for a later batch.
+#[derive(Debug)]
+pub struct HostBatch {
+    info: BatchInfo,
+    shape: Shape,
+    /// `None` only while it is dropped.
+    slot: Option<Slot>,
+    free: Sender<Slot>,
+}
+
+impl HostBatch {
+    pub(crate) fn new(info: BatchInfo, shape: Shape, slot: Slot, free: Sender<Slot>) -> Self {
+        Self {
+            info,
+            shape,
+            slot: Some(slot),
+            free,
+        }
+    }
+
+    /// Where the batch stands, and how many rows are samples.
+    pub fn info(&self) -> BatchInfo {
+        self.info
+    }
+
+    /// The shape of one row.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The values: rows · channels · height · width (NCHW). Rows of padding are zeros.
+    pub fn pixels(&self) -> &[f32] {
+        self.slot.as_ref().map_or(&[], |slot| &slot.pixels)
+    }
+
+    /// The class of each row; 0 for padding.
+    pub fn labels(&self) -> &[u32] {
+        self.slot.as_ref().map_or(&[], |slot| &slot.labels)
+    }
+
+    /// The index in the source of each sample: one per sample, none for padding.
+    pub fn indices(&self) -> &[usize] {
+        self.slot.as_ref().map_or(&[], |slot| &slot.indices)
+    }
+
+    /// Takes the values away without a copy; the slot gets new memory when it is filled again.
+    #[cfg(feature = "candle")]
+    pub(crate) fn take_pixels(&mut self) -> Vec<f32> {
+        self.slot
+            .as_mut()
+            .map(|slot| std::mem::take(&mut slot.pixels))
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for HostBatch {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            // The channel has room for every slot. It is closed only if the loader is gone.
+            let _ = self.free.send(slot);
+        }
+    }
+}

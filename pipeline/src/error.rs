@@ -1,0 +1,229 @@
+//! The one error type of this crate.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What this crate's fallible functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of somebody else's code that runs inside the pipeline: a user's source or `map`.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Everything that can go wrong between a file on disk and a batch.
+///
+/// Every message says what was found, what was expected, where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused: a missing file, no permission, a full disk.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as in "cannot *open*".
+        action: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+
+    /// A file was opened and is not what its format demands.
+    #[error("{}: {fault} at byte {offset}: expected {expected}, found {found}; {}", path.display(), fault.advice())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What kind of defect it is.
+        fault: Fault,
+        /// Where in the file, in bytes from its start.
+        offset: u64,
+        /// What the format demands there.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+
+    /// An archive holds an entry that a data set never needs: a link, a path that leaves the folder.
+    #[error("{}: entry {entry:?} is refused: {reason}; nothing was unpacked, fetch the archive again from its authors", archive.display())]
+    UnsafeArchive {
+        /// The archive.
+        archive: PathBuf,
+        /// The entry's path as the archive spells it.
+        entry: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+
+    /// Unpacking would write more than the data set's size limit.
+    #[error("{}: unpacks to more than {limit} bytes, the limit for this data set; nothing was unpacked, fetch it again from its authors", path.display())]
+    TooLarge {
+        /// The compressed file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+
+    /// A folder does not hold the data set.
+    #[error("{}: no {dataset} here: looked for {}; {advice}", directory.display(), looked_for.join(", "))]
+    DatasetNotFound {
+        /// The data set's name.
+        dataset: &'static str,
+        /// The folder that was searched.
+        directory: PathBuf,
+        /// The names that would have been accepted.
+        looked_for: Vec<String>,
+        /// How to get it.
+        advice: String,
+    },
+
+    /// A download failed and can be tried again.
+    #[error("{url}: download failed: {reason}; run it again to continue where it stopped")]
+    Download {
+        /// The address.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+
+    /// A complete download is not the file that its authors published.
+    #[error("{}: MD5 is {found}, expected {expected}; the file was removed, download it again", path.display())]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// The published checksum.
+        expected: String,
+        /// The file's.
+        found: String,
+    },
+
+    /// A value that was passed in cannot work.
+    #[error("{name} is {found}, expected {expected}")]
+    InvalidArgument {
+        /// The argument's name.
+        name: &'static str,
+        /// What was passed.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+
+    /// The memory budget does not hold the batches that were asked for.
+    #[error(
+        "memory budget is {budget} bytes, but {slots} batch slot(s) need {needed} bytes; raise the budget, or lower the batch size or the prefetch depth"
+    )]
+    BudgetTooSmall {
+        /// The budget in bytes.
+        budget: usize,
+        /// What the slots need in bytes.
+        needed: usize,
+        /// How many slots were asked for; at least 1.
+        slots: usize,
+    },
+
+    /// A source or a user's `map` failed on one sample.
+    #[error("sample {index} failed in {stage}: {source}")]
+    Sample {
+        /// The sample's index in its source.
+        index: usize,
+        /// Where: `source` or `map`.
+        stage: &'static str,
+        /// The original error.
+        source: BoxError,
+    },
+
+    /// Code that ran in a worker panicked. The loader itself goes on living.
+    #[error("a worker panicked on sample {index}: {message}")]
+    WorkerPanic {
+        /// The sample it worked on.
+        index: usize,
+        /// The panic's message.
+        message: String,
+    },
+
+    /// The consumer kept every batch, so that there is no memory left for the next one.
+    #[error(
+        "all {slots} batch slots were still held by batches that were not dropped after {waited:?}; copy what you keep, or raise the prefetch depth and the memory budget"
+    )]
+    SlotsHeld {
+        /// The number of slots.
+        slots: usize,
+        /// How long the loader waited.
+        waited: Duration,
+    },
+
+    /// candle refused to make a tensor.
+    #[cfg(feature = "candle")]
+    #[error("candle: {0}")]
+    Candle(#[from] candle_core::Error),
+}
+
+/// The kinds of defect a data file can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The file has no bytes at all.
+    Empty,
+    /// The file is shorter or longer than its format or header says.
+    WrongLength,
+    /// The first bytes name another format or element type.
+    WrongMagic,
+    /// The header's dimensions are not those of pictures or labels.
+    WrongDimensions,
+    /// A label is not below the number of classes.
+    LabelOutOfRange,
+    /// Images and labels differ in number.
+    WrongCount,
+    /// The compressed stream is damaged.
+    DamagedCompression,
+    /// It is a folder or a device where a file must be.
+    NotAFile,
+}
+
+impl Fault {
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Empty | Self::WrongLength | Self::DamagedCompression => {
+                "it may be a download that was cut off: fetch it again"
+            }
+            Self::WrongMagic | Self::WrongDimensions => "is it a file of this data set?",
+            Self::LabelOutOfRange => "is the number of classes right, and is it this data set?",
+            Self::WrongCount => "are both files of the same split?",
+            Self::NotAFile => "name the file itself",
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "empty file",
+            Self::WrongLength => "wrong length",
+            Self::WrongMagic => "wrong magic number",
+            Self::WrongDimensions => "wrong dimensions",
+            Self::LabelOutOfRange => "label out of range",
+            Self::WrongCount => "wrong number of samples",
+            Self::DamagedCompression => "damaged compressed data",
+            Self::NotAFile => "not a regular file",
+        })
+    }
+}
+
+/// For `map_err`: an I/O error with its path and what was tried.
+pub(crate) fn io_error(
+    action: &'static str,
+    path: &std::path::Path,
+) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io {
+        path,
+        action,
+        source,
+    }
+}
+
+/// An argument that cannot work.
+pub(crate) fn invalid(name: &'static str, found: impl ToString, expected: impl ToString) -> Error {
+    Error::InvalidArgument {
+        name,
+        found: found.to_string(),
+        expected: expected.to_string(),
+    }
+}

@@ -1,0 +1,485 @@
+//! A transform made ready for samples of one shape: everything is checked, what can be fused is fused.
+
+use super::affine::Affine;
+use super::map::{Map, MapSample};
+use super::window::Window;
+use super::{Operation, Transform, color, standardize};
+use crate::error::{Error, Result, invalid};
+use crate::random::Random;
+use crate::source::{Sample, Shape};
+
+/// What random choices are keyed by, besides the operation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SampleKey {
+    pub(crate) seed: u64,
+    pub(crate) epoch: u64,
+    pub(crate) index: usize,
+}
+
+impl SampleKey {
+    fn random(self, operation: usize) -> Random {
+        Random::new([self.seed, self.epoch, self.index as u64, operation as u64])
+    }
+}
+
+/// A checked transform of samples of shape `input`. Operations carry their place in the user's list.
+#[derive(Debug)]
+pub(crate) struct Program {
+    input: Shape,
+    output: Shape,
+    windows: Vec<(usize, WindowOperation)>,
+    conversion: Vec<Affine>,
+    values: Vec<(usize, ValueOperation)>,
+}
+
+#[derive(Debug)]
+enum WindowOperation {
+    RandomCrop {
+        height: usize,
+        width: usize,
+        padding: usize,
+    },
+    CenterCrop {
+        height: usize,
+        width: usize,
+    },
+    RandomFlip,
+}
+
+#[derive(Debug)]
+enum ValueOperation {
+    Affine(Vec<Affine>),
+    Brightness { max_delta: f32 },
+    Contrast { low: f32, high: f32 },
+    Standardize,
+    Map(Map),
+}
+
+impl Program {
+    pub(crate) fn new(transform: &Transform, input: Shape) -> Result<Self> {
+        if input.elements() == 0 {
+            return Err(invalid(
+                "sample shape",
+                input,
+                "at least one channel, row and column",
+            ));
+        }
+        let mut program = Self {
+            input,
+            output: input,
+            windows: Vec::new(),
+            conversion: vec![Affine::IDENTITY; input.channels],
+            values: Vec::new(),
+        };
+        let mut last_value = None;
+        for (place, operation) in transform.operations.iter().enumerate() {
+            match operation {
+                Operation::RandomCrop { .. }
+                | Operation::CenterCrop { .. }
+                | Operation::RandomFlip => {
+                    if let Some(before) = last_value {
+                        let found = format!("{} behind {before}", operation.name());
+                        return Err(invalid(
+                            "transform",
+                            found,
+                            "crops and flips before all others",
+                        ));
+                    }
+                    program.push_window(place, operation)?;
+                }
+                _ => {
+                    program.push_value(place, operation)?;
+                    last_value = Some(operation.name());
+                }
+            }
+        }
+        Ok(program)
+    }
+
+    pub(crate) fn input_shape(&self) -> Shape {
+        self.input
+    }
+
+    pub(crate) fn output_shape(&self) -> Shape {
+        self.output
+    }
+
+    fn push_window(&mut self, place: usize, operation: &Operation) -> Result<()> {
+        let (window, size) = match *operation {
+            Operation::RandomCrop {
+                height,
+                width,
+                padding,
+            } => (
+                WindowOperation::RandomCrop {
+                    height,
+                    width,
+                    padding,
+                },
+                Some((height, width, padding)),
+            ),
+            Operation::CenterCrop { height, width } => (
+                WindowOperation::CenterCrop { height, width },
+                Some((height, width, 0)),
+            ),
+            _ => (WindowOperation::RandomFlip, None),
+        };
+        if let Some((height, width, padding)) = size {
+            let crops = |(_, window): &(usize, WindowOperation)| {
+                !matches!(window, WindowOperation::RandomFlip)
+            };
+            if self.windows.iter().any(crops) {
+                return Err(invalid("transform", "two crops", "at most one"));
+            }
+            let longer_side = self.input.height.max(self.input.width);
+            if padding > longer_side {
+                return Err(invalid(
+                    "crop padding",
+                    padding,
+                    format!("at most {longer_side}"),
+                ));
+            }
+            let max_height = self.input.height + 2 * padding;
+            let max_width = self.input.width + 2 * padding;
+            if height == 0 || width == 0 || height > max_height || width > max_width {
+                return Err(invalid(
+                    "crop",
+                    format!("{height}x{width}"),
+                    format!("between 1x1 and the padded picture, {max_height}x{max_width}"),
+                ));
+            }
+            self.output = Shape {
+                height,
+                width,
+                ..self.input
+            };
+        }
+        self.windows.push((place, window));
+        Ok(())
+    }
+
+    fn push_value(&mut self, place: usize, operation: &Operation) -> Result<()> {
+        let channels = self.input.channels;
+        let value = match operation {
+            Operation::Scale => ValueOperation::Affine(vec![Affine::SCALE; channels]),
+            Operation::Normalize { mean, std } => {
+                ValueOperation::Affine(normalization(mean, std, channels)?)
+            }
+            &Operation::RandomBrightness { max_delta } => {
+                if !(max_delta.is_finite() && max_delta >= 0.0) {
+                    return Err(invalid("brightness delta", max_delta, "a number from 0"));
+                }
+                ValueOperation::Brightness { max_delta }
+            }
+            &Operation::RandomContrast { low, high } => {
+                if !(low.is_finite() && high.is_finite() && 0.0 <= low && low <= high) {
+                    let found = format!("{low}..{high}");
+                    return Err(invalid("contrast range", found, "0 <= low <= high"));
+                }
+                ValueOperation::Contrast { low, high }
+            }
+            Operation::Map(map) => ValueOperation::Map(map.clone()),
+            _ => ValueOperation::Standardize,
+        };
+        match value {
+            // Right behind the conversion to f32, it becomes a part of it.
+            ValueOperation::Affine(next) if self.values.is_empty() => {
+                for (conversion, next) in self.conversion.iter_mut().zip(next) {
+                    *conversion = conversion.then(next);
+                }
+            }
+            value => self.values.push((place, value)),
+        }
+        Ok(())
+    }
+
+    /// Transforms one sample into `output`, whose length is that of the output shape.
+    pub(crate) fn apply(
+        &self,
+        sample: Sample<'_>,
+        key: SampleKey,
+        output: &mut [f32],
+    ) -> Result<()> {
+        let mut window = Window::whole(self.input);
+        for (place, operation) in &self.windows {
+            window = operation.apply(window, || key.random(*place));
+        }
+        window.read(sample.pixels, self.input, &self.conversion, output);
+        for (place, operation) in &self.values {
+            match operation {
+                ValueOperation::Affine(affine) => {
+                    let planes = output.chunks_exact_mut(self.output.height * self.output.width);
+                    planes
+                        .zip(affine)
+                        .for_each(|(plane, affine)| affine.apply_to(plane));
+                }
+                &ValueOperation::Brightness { max_delta } => {
+                    color::brightness(output, max_delta, &mut key.random(*place));
+                }
+                &ValueOperation::Contrast { low, high } => {
+                    color::contrast(
+                        output,
+                        self.output.channels,
+                        low,
+                        high,
+                        &mut key.random(*place),
+                    );
+                }
+                ValueOperation::Standardize => standardize::standardize(output),
+                ValueOperation::Map(map) => {
+                    let argument = MapSample {
+                        pixels: output,
+                        shape: self.output,
+                        label: sample.label,
+                        index: key.index,
+                        epoch: key.epoch,
+                        random: key.random(*place),
+                    };
+                    map.call(argument).map_err(|source| Error::Sample {
+                        index: key.index,
+                        stage: "map",
+                        source,
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl WindowOperation {
+    fn apply(&self, window: Window, random: impl FnOnce() -> Random) -> Window {
+        match *self {
+            Self::RandomCrop {
+                height,
+                width,
+                padding,
+            } => {
+                let mut random = random();
+                let mut place = |whole: usize, part: usize| {
+                    let places = whole + 2 * padding - part + 1;
+                    random.below(places as u64) as isize - padding as isize
+                };
+                let top = place(window.height, height);
+                let left = place(window.width, width);
+                window.crop(top, left, height, width)
+            }
+            Self::CenterCrop { height, width } => {
+                let top = (window.height - height) / 2;
+                let left = (window.width - width) / 2;
+                window.crop(top as isize, left as isize, height, width)
+            }
+            Self::RandomFlip if random().below(2) == 1 => window.flip(),
+            Self::RandomFlip => window,
+        }
+    }
+}
+
+fn normalization(mean: &[f32], std: &[f32], channels: usize) -> Result<Vec<Affine>> {
+    for (name, values) in [("mean", mean), ("standard deviation", std)] {
+        if values.len() != channels {
+            let found = format!("{} values", values.len());
+            return Err(invalid(
+                name,
+                found,
+                format!("one for each of the {channels} channels"),
+            ));
+        }
+    }
+    if let Some(mean) = mean.iter().find(|mean| !mean.is_finite()) {
+        return Err(invalid("mean", mean, "a finite number"));
+    }
+    if let Some(std) = std.iter().find(|std| !(std.is_normal() && **std > 0.0)) {
+        return Err(invalid("standard deviation", std, "a number above 0"));
+    }
+    Ok(mean
+        .iter()
+        .zip(std)
+        .map(|(&mean, &std)| Affine::normalize(mean, std))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape = Shape::new(3, 4, 5);
+
+    fn pixels() -> Vec<u8> {
+        (0..SHAPE.elements())
+            .map(|i| (i * 37 % 256) as u8)
+            .collect()
+    }
+
+    fn apply(transform: &Transform, index: usize) -> Result<Vec<f32>> {
+        let program = Program::new(transform, SHAPE)?;
+        let mut output = vec![f32::NAN; program.output_shape().elements()];
+        let key = SampleKey {
+            seed: 1,
+            epoch: 2,
+            index,
+        };
+        program.apply(
+            Sample {
+                pixels: &pixels(),
+                label: 0,
+            },
+            key,
+            &mut output,
+        )?;
+        Ok(output)
+    }
+
+    #[test]
+    fn no_operation_gives_the_stored_bytes() {
+        let expected: Vec<f32> = pixels().into_iter().map(f32::from).collect();
+        assert_eq!(apply(&Transform::new(), 0).unwrap(), expected);
+    }
+
+    #[test]
+    fn normalize_agrees_with_its_formula_fused_or_not() {
+        let (mean, std) = ([0.5, 0.4, 0.3], [0.2, 0.25, 0.3]);
+        let fused = apply(&Transform::new().scale().normalize(mean, std), 0).unwrap();
+        let apart = Transform::new()
+            .map(|_| Ok(()))
+            .scale()
+            .normalize(mean, std);
+        let apart = apply(&apart, 0).unwrap();
+        for (i, byte) in pixels().into_iter().enumerate() {
+            let channel = i / 20;
+            let expected = (f32::from(byte) / 255.0 - mean[channel]) / std[channel];
+            assert!(
+                (fused[i] - expected).abs() < 1e-5,
+                "{} {expected}",
+                fused[i]
+            );
+            assert!(
+                (apart[i] - expected).abs() < 1e-5,
+                "{} {expected}",
+                apart[i]
+            );
+        }
+    }
+
+    #[test]
+    fn random_crops_reach_every_place_and_flips_both_sides() {
+        let transform = Transform::new().random_crop(3, 3, 1).random_flip();
+        let program = Program::new(&transform, Shape::new(1, 4, 4)).unwrap();
+        let pixels: Vec<u8> = (1..=16).collect();
+        let mut seen = std::collections::HashSet::new();
+        for index in 0..2000 {
+            let mut output = vec![0.0; 9];
+            let key = SampleKey {
+                seed: 0,
+                epoch: 0,
+                index,
+            };
+            program
+                .apply(
+                    Sample {
+                        pixels: &pixels,
+                        label: 0,
+                    },
+                    key,
+                    &mut output,
+                )
+                .unwrap();
+            seen.insert(
+                output
+                    .into_iter()
+                    .map(|value| value as u8)
+                    .collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(seen.len(), 4 * 4 * 2);
+    }
+
+    #[test]
+    fn random_choices_differ_between_samples_epochs_and_operations() {
+        let transform = Transform::new()
+            .random_brightness(1.0)
+            .random_brightness(1.0);
+        let program = Program::new(&transform, Shape::new(1, 1, 1)).unwrap();
+        let value = |seed, epoch, index| {
+            let mut output = [0.0];
+            let sample = Sample {
+                pixels: &[0],
+                label: 0,
+            };
+            program
+                .apply(sample, SampleKey { seed, epoch, index }, &mut output)
+                .unwrap();
+            output[0]
+        };
+        assert_eq!(value(1, 2, 3).to_bits(), value(1, 2, 3).to_bits());
+        for other in [value(9, 2, 3), value(1, 9, 3), value(1, 2, 9)] {
+            assert_ne!(value(1, 2, 3), other);
+        }
+        let one = Program::new(
+            &Transform::new().random_brightness(1.0),
+            Shape::new(1, 1, 1),
+        )
+        .unwrap();
+        let mut single = [0.0];
+        let key = SampleKey {
+            seed: 1,
+            epoch: 2,
+            index: 3,
+        };
+        one.apply(
+            Sample {
+                pixels: &[0],
+                label: 0,
+            },
+            key,
+            &mut single,
+        )
+        .unwrap();
+        assert!(
+            (value(1, 2, 3) - 2.0 * single[0]).abs() > 1e-6,
+            "both operations drew alike"
+        );
+    }
+
+    #[test]
+    fn operations_that_cannot_work_are_refused_before_any_sample() {
+        let new = Transform::new;
+        for (transform, expected) in [
+            (
+                new().random_crop(7, 5, 1),
+                "crop is 7x5, expected between 1x1 and the padded picture, 6x7",
+            ),
+            (new().random_crop(0, 5, 0), "crop is 0x5"),
+            (new().center_crop(5, 5), "crop is 5x5"),
+            (new().random_crop(usize::MAX, 1, 0), "crop is"),
+            (new().random_crop(4, 4, usize::MAX), "crop padding is"),
+            (new().random_crop(2, 2, 0).center_crop(1, 1), "two crops"),
+            (new().scale().random_flip(), "random_flip behind scale"),
+            (
+                new().normalize([0.0; 3], [1.0, 0.0, 1.0]),
+                "standard deviation is 0, expected a number above 0",
+            ),
+            (
+                new().normalize([0.0; 3], [1.0, f32::NAN, 1.0]),
+                "standard deviation is NaN",
+            ),
+            (
+                new().normalize([0.0], [1.0]),
+                "mean is 1 values, expected one for each of the 3 channels",
+            ),
+            (new().normalize([f32::INFINITY; 3], [1.0; 3]), "mean is inf"),
+            (new().random_brightness(-1.0), "brightness delta is -1"),
+            (new().random_contrast(2.0, 1.0), "contrast range is 2..1"),
+        ] {
+            let error = apply(&transform, 0).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error} does not say {expected}");
+        }
+    }
+
+    #[test]
+    fn a_failing_map_names_the_sample() {
+        let transform = Transform::new().map(|_| Err("no thanks".into()));
+        let error = apply(&transform, 17).unwrap_err().to_string();
+        assert_eq!(error, "sample 17 failed in map: no thanks");
+    }
+}
