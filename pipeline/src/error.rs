@@ -169,12 +169,14 @@ pub enum Fault {
     WrongDimensions,
     /// A label is not below the number of classes.
     LabelOutOfRange,
-    /// Images and labels differ in number.
+    /// Images and labels differ in number, or a file does not hold as many samples as the data set has.
     WrongCount,
     /// The compressed stream is damaged.
     DamagedCompression,
     /// It is a folder or a device where a file must be.
     NotAFile,
+    /// It is a file where a folder must be.
+    NotAFolder,
 }
 
 impl Fault {
@@ -185,8 +187,9 @@ impl Fault {
             }
             Self::WrongMagic | Self::WrongDimensions => "is it a file of this data set?",
             Self::LabelOutOfRange => "is the number of classes right, and is it this data set?",
-            Self::WrongCount => "are both files of the same split?",
+            Self::WrongCount => "is it the whole set, and do its files belong together?",
             Self::NotAFile => "name the file itself",
+            Self::NotAFolder => "name the folder that it lies in",
         }
     }
 }
@@ -202,6 +205,7 @@ impl std::fmt::Display for Fault {
             Self::WrongCount => "wrong number of samples",
             Self::DamagedCompression => "damaged compressed data",
             Self::NotAFile => "not a regular file",
+            Self::NotAFolder => "not a folder",
         })
     }
 }

@@ -10,7 +10,7 @@
 //! (mapped)   when                    size
 //! ```
 //!
-//! [`Loader`] ties them together and is all that most programs touch; dataset opens MNIST, Fashion-MNIST,
+//! [`Loader`] ties them together and is all that most programs touch; [`dataset`] opens MNIST, Fashion-MNIST,
 //! CIFAR-10 and CIFAR-100, and makes pictures for machines that have none of them.
 //!
 //! Two promises hold everywhere. *The same seed gives the same batches to the bit*, whatever the number of
@@ -26,6 +26,7 @@ mod error;
 mod random;
 
 pub mod batch;
+pub mod dataset;
 pub mod loader;
 pub mod order;
 pub mod sink;

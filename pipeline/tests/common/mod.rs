@@ -7,14 +7,14 @@ use feedline_pipeline::{HostBatch, Loader, Shape, Transform};
 pub const SHAPE: Shape = Shape::new(3, 8, 8);
 
 /// `len` pictures of pixels that differ, in ten classes.
-pub fn pictures(len: usize) -> InMemory {
+pub(crate) fn pictures(len: usize) -> InMemory {
     let pixels = (0..len * SHAPE.elements()).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8);
     let labels = (0..len as u32).map(|i| i % 10);
     InMemory::new(SHAPE, 10, pixels.collect(), labels.collect()).unwrap()
 }
 
 /// Every operation that draws random numbers, and one of the user's.
-pub fn augmentation() -> Transform {
+pub(crate) fn augmentation() -> Transform {
     Transform::new()
         .random_crop(6, 7, 2)
         .random_flip()
@@ -29,9 +29,9 @@ pub fn augmentation() -> Transform {
 }
 
 /// A batch to the bit.
-pub type Bits = (usize, Vec<u32>, Vec<u32>, Vec<usize>);
+pub(crate) type Bits = (usize, Vec<u32>, Vec<u32>, Vec<usize>);
 
-pub fn bits(batch: &HostBatch) -> Bits {
+pub(crate) fn bits(batch: &HostBatch) -> Bits {
     let pixels = batch.pixels().iter().map(|value| value.to_bits()).collect();
     (
         batch.info().step,
@@ -41,7 +41,7 @@ pub fn bits(batch: &HostBatch) -> Bits {
     )
 }
 
-pub fn epoch_bits(loader: &mut Loader, epoch: u64) -> Vec<Bits> {
+pub(crate) fn epoch_bits(loader: &mut Loader, epoch: u64) -> Vec<Bits> {
     loader
         .epoch(epoch)
         .map(|batch| bits(&batch.unwrap()))

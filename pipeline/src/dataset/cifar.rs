@@ -1,0 +1,269 @@
+//! CIFAR-10 and CIFAR-100, binary version.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Dataset, archive, check_folder};
+use crate::error::{Error, Result};
+use crate::source::{Concat, RecordFile, RecordFormat, Source};
+
+/// How one of the two sets is stored.
+struct Layout {
+    name: &'static str,
+    folder: &'static str,
+    archive: &'static str,
+    #[cfg(feature = "download")]
+    md5: &'static str,
+    train: &'static [&'static str],
+    test: &'static str,
+    /// Records in each file of the training set, and in the test set.
+    records: (usize, usize),
+}
+
+/// Where the authors publish both archives; torchvision and TensorFlow take them from there.
+#[cfg(feature = "download")]
+const ADDRESS: &str = "https://www.cs.toronto.edu/~kriz/";
+
+const CIFAR10: Layout = Layout {
+    name: "CIFAR-10",
+    folder: "cifar-10-batches-bin",
+    archive: "cifar-10-binary.tar.gz",
+    #[cfg(feature = "download")]
+    md5: "c32a1d4ab5d03f1284b67883e8d87530",
+    train: &[
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+    ],
+    test: "test_batch.bin",
+    records: (10_000, 10_000),
+};
+
+const CIFAR100: Layout = Layout {
+    name: "CIFAR-100",
+    folder: "cifar-100-binary",
+    archive: "cifar-100-binary.tar.gz",
+    #[cfg(feature = "download")]
+    md5: "03b5dce01913d631647c71ecec9e9cb8",
+    train: &["train.bin"],
+    test: "test.bin",
+    records: (50_000, 10_000),
+};
+
+/// CIFAR-10: 50,000 + 10,000 colour pictures of 32×32 pixels in ten classes
+/// (Krizhevsky: "Learning Multiple Layers of Features from Tiny Images", 2009;
+/// [format](https://www.cs.toronto.edu/~kriz/cifar.html)).
+#[derive(Debug)]
+pub struct Cifar10;
+
+impl Cifar10 {
+    /// The ten classes, in the order of their labels.
+    pub const CLASS_NAMES: [&'static str; 10] = [
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ];
+
+    /// The mean of red, green and blue over the training set, on the scale 0 to 1.
+    pub const MEAN: [f32; 3] = [0.4914, 0.4822, 0.4465];
+
+    /// The standard deviation of red, green and blue over the training set, on the scale 0 to 1.
+    pub const STANDARD_DEVIATION: [f32; 3] = [0.2470, 0.2435, 0.2616];
+
+    /// Opens CIFAR-10 from `folder`: extracted, or the official archive, which is unpacked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DatasetNotFound`] if `folder` does not have it, with where to get it; [`Error::Io`],
+    /// [`Error::Malformed`], [`Error::UnsafeArchive`] or [`Error::TooLarge`] if it has and something is wrong with it.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Dataset> {
+        CIFAR10.open(folder.as_ref(), RecordFormat::CIFAR10, &Self::CLASS_NAMES)
+    }
+
+    /// As [`open`](Self::open), after fetching the archive (170 MB) into `folder` if the set isn't there. An
+    /// interrupted download is continued.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and [`Error::Download`] or [`Error::Checksum`].
+    #[cfg(feature = "download")]
+    pub fn download(folder: impl AsRef<Path>) -> Result<Dataset> {
+        CIFAR10.download(folder.as_ref())?;
+        Self::open(folder)
+    }
+
+    /// The set whose files lie in `folder` itself, each of any whole number of records.
+    pub(super) fn open_files(
+        name: &'static str,
+        folder: &Path,
+        class_names: &'static [&'static str],
+        records: (usize, usize),
+    ) -> Result<Dataset> {
+        Layout {
+            name,
+            records,
+            ..CIFAR10
+        }
+        .open_files(folder, RecordFormat::CIFAR10, class_names)
+    }
+
+    /// The names of the files, the five to train on and the one to test on.
+    pub(super) fn files() -> (&'static [&'static str], &'static str) {
+        (CIFAR10.train, CIFAR10.test)
+    }
+}
+
+/// Which labels of CIFAR-100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cifar100Labels {
+    /// 100 classes.
+    Fine,
+    /// 20 superclasses of five classes each.
+    Coarse,
+}
+
+/// CIFAR-100: 50,000 + 10,000 colour pictures of 32×32 pixels, with 100 fine and 20 coarse labels
+/// ([format](https://www.cs.toronto.edu/~kriz/cifar.html)).
+#[derive(Debug)]
+pub struct Cifar100;
+
+impl Cifar100 {
+    /// The mean of red, green and blue over the training set, on the scale 0 to 1.
+    pub const MEAN: [f32; 3] = [0.5071, 0.4865, 0.4409];
+
+    /// The standard deviation of red, green and blue over the training set, on the scale 0 to 1.
+    pub const STANDARD_DEVIATION: [f32; 3] = [0.2673, 0.2564, 0.2762];
+
+    /// Opens CIFAR-100 from `folder`: extracted, or the official archive, which is unpacked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cifar10::open`].
+    pub fn open(folder: impl AsRef<Path>, labels: Cifar100Labels) -> Result<Dataset> {
+        let (format, class_names): (_, &'static [&'static str]) = match labels {
+            Cifar100Labels::Fine => (RecordFormat::CIFAR100_FINE, &FINE_NAMES),
+            Cifar100Labels::Coarse => (RecordFormat::CIFAR100_COARSE, &COARSE_NAMES),
+        };
+        CIFAR100.open(folder.as_ref(), format, class_names)
+    }
+
+    /// As [`open`](Self::open), after fetching the archive (169 MB) into `folder` if the set isn't there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cifar10::download`].
+    #[cfg(feature = "download")]
+    pub fn download(folder: impl AsRef<Path>, labels: Cifar100Labels) -> Result<Dataset> {
+        CIFAR100.download(folder.as_ref())?;
+        Self::open(folder, labels)
+    }
+}
+
+impl Layout {
+    fn open(
+        &self,
+        folder: &Path,
+        format: RecordFormat,
+        class_names: &'static [&'static str],
+    ) -> Result<Dataset> {
+        check_folder(folder)?;
+        match self.find(folder)? {
+            Some(files) => self.open_files(&files, format, class_names),
+            None => Err(Error::DatasetNotFound {
+                dataset: self.name,
+                directory: folder.to_owned(),
+                looked_for: vec![
+                    format!("{}/{}", self.folder, self.train[0]),
+                    self.train[0].into(),
+                    self.archive.into(),
+                ],
+                advice: format!(
+                    "get {} from https://www.cs.toronto.edu/~kriz/cifar.html",
+                    self.archive
+                ),
+            }),
+        }
+    }
+
+    /// The folder with the files, unpacked if need be.
+    fn find(&self, folder: &Path) -> Result<Option<PathBuf>> {
+        let inner = folder.join(self.folder);
+        for candidate in [inner.as_path(), folder] {
+            if candidate.join(self.train[0]).exists() {
+                return Ok(Some(candidate.to_owned()));
+            }
+        }
+        let path = folder.join(self.archive);
+        if path.exists() {
+            archive::unpack(&path, self.folder).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn open_files(
+        &self,
+        folder: &Path,
+        format: RecordFormat,
+        class_names: &'static [&'static str],
+    ) -> Result<Dataset> {
+        let open = |name: &str, records| -> Result<Arc<dyn Source>> {
+            Ok(Arc::new(
+                RecordFile::open(folder.join(name), format)?.expect_len(records)?,
+            ))
+        };
+        let parts = self
+            .train
+            .iter()
+            .map(|name| open(name, self.records.0))
+            .collect::<Result<Vec<_>>>()?;
+        let test = open(self.test, self.records.1)?;
+        Ok(Dataset {
+            name: self.name,
+            train: Arc::new(Concat::new(parts)?),
+            test,
+            class_names,
+        })
+    }
+
+    #[cfg(feature = "download")]
+    fn download(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(crate::error::io_error("create it", folder))?;
+        if self.find(folder)?.is_some() {
+            return Ok(());
+        }
+        super::download::fetch(&[ADDRESS], self.archive, self.md5, folder)
+    }
+}
+
+#[rustfmt::skip]
+const COARSE_NAMES: [&str; 20] = [
+    "aquatic_mammals", "fish", "flowers", "food_containers", "fruit_and_vegetables",
+    "household_electrical_devices", "household_furniture", "insects", "large_carnivores",
+    "large_man-made_outdoor_things", "large_natural_outdoor_scenes", "large_omnivores_and_herbivores",
+    "medium_mammals", "non-insect_invertebrates", "people", "reptiles", "small_mammals", "trees", "vehicles_1",
+    "vehicles_2",
+];
+
+#[rustfmt::skip]
+const FINE_NAMES: [&str; 100] = [
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
+    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish",
+    "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion",
+    "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange",
+    "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine",
+    "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk",
+    "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
+    "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale",
+    "willow_tree", "wolf", "woman", "worm",
+];

@@ -1,0 +1,69 @@
+//! Well-known data sets, opened from a folder.
+//!
+//! | data set | looked for in the folder |
+//! |---|---|
+//! | [`Cifar10`] | `cifar-10-batches-bin/` or the files in it, or `cifar-10-binary.tar.gz` |
+//! | [`Cifar100`] | `cifar-100-binary/` or the files in it, or `cifar-100-binary.tar.gz` |
+//! | [`Mnist`] | the four `*-ubyte` files, with or without `.gz`, also in `mnist/` or `MNIST/raw/` |
+//! | [`FashionMnist`] | the same files, also in `fashion-mnist/`, `fashion/` or `FashionMNIST/raw/` |
+//!
+//! Archives are unpacked once, beside themselves, or into the user's cache folder (`FEEDLINE_CACHE` names another
+//! one) if theirs cannot be written. Files must hold exactly the published number of samples: a part of a set
+//! that passes for the whole is a wrong result later. [`Generated`] draws pictures for machines without data.
+
+mod archive;
+mod cifar;
+mod generated;
+mod mnist;
+mod textures;
+
+pub use cifar::{Cifar10, Cifar100, Cifar100Labels};
+
+pub use generated::Generated;
+pub use mnist::{FashionMnist, Mnist};
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Fault, Result, io_error};
+use crate::source::Source;
+
+/// A data set: what to train on, what to test on.
+#[derive(Clone)]
+pub struct Dataset {
+    /// The name, as in "CIFAR-10".
+    pub name: &'static str,
+    /// The samples to train on.
+    pub train: Arc<dyn Source>,
+    /// The samples to test on.
+    pub test: Arc<dyn Source>,
+    /// What each label means.
+    pub class_names: &'static [&'static str],
+}
+
+impl fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dataset")
+            .field("name", &self.name)
+            .field("train", &self.train.len())
+            .field("test", &self.test.len())
+            .field("classes", &self.class_names.len())
+            .finish()
+    }
+}
+
+/// Checks that `folder` is one, so that a wrong path is not reported as a missing data set.
+fn check_folder(folder: &Path) -> Result<()> {
+    let metadata = std::fs::metadata(folder).map_err(io_error("open it", folder))?;
+    if metadata.is_dir() {
+        return Ok(());
+    }
+    Err(Error::Malformed {
+        path: folder.to_owned(),
+        fault: Fault::NotAFolder,
+        offset: 0,
+        expected: "the folder that holds the data set".into(),
+        found: "a file".into(),
+    })
+}
