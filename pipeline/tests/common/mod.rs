@@ -4,7 +4,7 @@
 use feedline_pipeline::source::InMemory;
 use feedline_pipeline::{HostBatch, Loader, Shape, Transform};
 
-pub const SHAPE: Shape = Shape::new(3, 8, 8);
+pub(crate) const SHAPE: Shape = Shape::new(3, 8, 8);
 
 /// `len` pictures of pixels that differ, in ten classes.
 pub(crate) fn pictures(len: usize) -> InMemory {
