@@ -1,0 +1,56 @@
+//! Softmax and cross-entropy.
+
+use candle_core::{D, Result, Tensor};
+
+/// The cross-entropy of each row's softmax against its label: logits `[rows, classes]` and labels `u32` `[rows]`
+/// become `[rows]`, in nats.
+///
+/// The largest logit is subtracted first, so that no logit is too large for it.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use feedline_trainer::nn::cross_entropy;
+///
+/// let logits = Tensor::new(&[[0.0f32, 0.0], [1e30, 0.0]], &Device::Cpu)?;
+/// let labels = Tensor::new(&[1u32, 0], &Device::Cpu)?;
+/// let losses = cross_entropy(&logits, &labels)?.to_vec1::<f32>()?;
+/// assert!((losses[0] - 2f32.ln()).abs() < 1e-6);
+/// assert_eq!(losses[1], 0.0);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// candle's, if the shapes do not fit or a label is no class.
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    // The result does not depend on what is subtracted, so no gradient flows through it.
+    let largest = logits.detach().max_keepdim(D::Minus1)?;
+    let shifted = logits.broadcast_sub(&largest)?;
+    let normalizer = shifted.exp()?.sum(D::Minus1)?.log()?;
+    let own = shifted.gather(&labels.unsqueeze(1)?, 1)?.squeeze(1)?;
+    normalizer - own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn the_gradient_is_the_softmax_less_the_label() -> Result<()> {
+        let values = [[0.3f32, -1.2, 2.0], [80.0, 90.0, -90.0]];
+        let logits = Var::new(&values, &Device::Cpu)?;
+        let labels = Tensor::new(&[2u32, 0], &Device::Cpu)?;
+        let gradients = cross_entropy(&logits, &labels)?.sum_all()?.backward()?;
+        let gradients = gradients.get(&logits).unwrap().to_vec2::<f32>()?;
+        for (row, label) in [2, 0].into_iter().enumerate() {
+            let exponentials = values[row].map(|x| f64::from(x - 90.0 * row as f32).exp());
+            let sum: f64 = exponentials.iter().sum();
+            for class in 0..3 {
+                let expected = exponentials[class] / sum - f64::from(class == label);
+                assert!((f64::from(gradients[row][class]) - expected).abs() < 1e-6);
+            }
+        }
+        Ok(())
+    }
+}

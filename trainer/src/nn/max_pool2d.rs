@@ -1,0 +1,298 @@
+//! Max-pooling.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var};
+use rayon::prelude::*;
+
+use super::layer::picture;
+use super::storage::{slice, with_slice};
+use super::{Layer, Padding, Pass};
+
+/// The largest value of each window: `[channels, height, width]` becomes smaller by the stride.
+///
+/// Windows may overlap. Of equal values the first counts, row by row, and gets the whole gradient, as in PyTorch. This
+/// is an operation of ours because candle 0.11's has a wrong gradient, and none at all for windows that overlap.
+/// NaN counts as the largest, so that a diverged network is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPool2d {
+    window: usize,
+    stride: usize,
+    padding: Padding,
+}
+
+impl MaxPool2d {
+    /// Windows of `window` × `window` pixels, `stride` pixels apart, without padding: what does not fill a window at the
+    /// right and at the bottom is left out.
+    pub fn new(window: usize, stride: usize) -> Self {
+        Self {
+            window,
+            stride,
+            padding: Padding::Valid,
+        }
+    }
+
+    /// With [`Padding::Same`] the output has ⌈size / stride⌉ pixels along each side, and windows reach over the edges,
+    /// by one more at the right and at the bottom if it must be odd, as in TensorFlow. Beyond the edge is nothing, not 0.
+    #[must_use]
+    pub fn padding(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+
+    fn geometry(&self, height: usize, width: usize) -> Geometry {
+        let side = |size: usize| match self.padding {
+            Padding::Valid => Side {
+                size,
+                windows: (size - self.window) / self.stride + 1,
+                before: 0,
+            },
+            Padding::Same => {
+                let windows = size.div_ceil(self.stride);
+                let reach = (windows - 1) * self.stride + self.window;
+                Side {
+                    size,
+                    windows,
+                    before: reach.saturating_sub(size) / 2,
+                }
+            }
+        };
+        Geometry {
+            window: self.window,
+            stride: self.stride,
+            vertical: side(height),
+            horizontal: side(width),
+        }
+    }
+}
+
+impl Layer for MaxPool2d {
+    fn kind(&self) -> &'static str {
+        "max_pool2d"
+    }
+
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
+        let [channels, height, width] = picture(input)?;
+        if self.window == 0 || self.stride == 0 {
+            return Err("window and stride must be at least 1".into());
+        }
+        if self.window > height.min(width) {
+            return Err(format!(
+                "a window of {0}x{0} does not fit into {height}x{width} pixels",
+                self.window
+            ));
+        }
+        let Geometry { vertical, horizontal, .. } = self.geometry(height, width);
+        Ok(vec![channels, vertical.windows, horizontal.windows])
+    }
+
+    fn forward(&self, input: &Tensor, _: &[Var], _: &Pass) -> Result<Tensor> {
+        let (_, _, height, width) = input.dims4()?;
+        if self.window > height.min(width) {
+            candle_core::bail!("a pool of {self:?} gets a batch of shape {:?}", input.dims());
+        }
+        input.contiguous()?.apply_op1(Operation {
+            geometry: self.geometry(height, width),
+            places: Arc::default(),
+        })
+    }
+}
+
+/// Where the windows lie along one side.
+#[derive(Clone, Copy)]
+struct Side {
+    /// Pixels of the input.
+    size: usize,
+    windows: usize,
+    /// How far the first window begins before the first pixel.
+    before: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Geometry {
+    window: usize,
+    stride: usize,
+    vertical: Side,
+    horizontal: Side,
+}
+
+impl Geometry {
+    /// The pixels in the window at place `index` along a side.
+    fn pixels(&self, side: Side, index: usize) -> std::ops::Range<usize> {
+        let start = index * self.stride;
+        let end = (start + self.window).saturating_sub(side.before);
+        start.saturating_sub(side.before)..end.min(side.size)
+    }
+
+    /// Pools one channel of one picture, and notes where each value came from.
+    fn pool(&self, input: &[f32], output: &mut [f32], places: &mut [u32]) {
+        let width = self.horizontal.size;
+        let cells = output.iter_mut().zip(places).enumerate();
+        for (i, (value, place)) in cells {
+            let rows = self.pixels(self.vertical, i / self.horizontal.windows);
+            let columns = self.pixels(self.horizontal, i % self.horizontal.windows);
+            let first = rows.start * width + columns.start;
+            let (mut largest, mut at) = (input[first], first);
+            for row in rows {
+                for column in columns.clone() {
+                    let candidate = input[row * width + column];
+                    if candidate > largest || (candidate.is_nan() && !largest.is_nan()) {
+                        (largest, at) = (candidate, row * width + column);
+                    }
+                }
+            }
+            (*value, *place) = (largest, at as u32);
+        }
+    }
+}
+
+/// The operation on one batch. It lives on candle's tape and carries what the way back needs.
+struct Operation {
+    geometry: Geometry,
+    /// For each output, the place of its value in its channel of the input.
+    places: Arc<Mutex<Vec<u32>>>,
+}
+
+impl CustomOp1 for Operation {
+    fn name(&self) -> &'static str {
+        "max_pool2d"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let input = slice(storage, layout)?;
+        let (rows, channels, height, width) = layout.shape().dims4()?;
+        let Geometry { vertical, horizontal, .. } = self.geometry;
+        let pooled = vertical.windows * horizontal.windows;
+        let mut output = vec![0.0; rows * channels * pooled];
+        let mut places = vec![0; output.len()];
+        output
+            .par_chunks_mut(pooled)
+            .zip(places.par_chunks_mut(pooled))
+            .zip(input.par_chunks(height * width))
+            .for_each(|((output, places), input)| self.geometry.pool(input, output, places));
+        *self.places.lock().unwrap_or_else(PoisonError::into_inner) = places;
+        let shape = (rows, channels, vertical.windows, horizontal.windows);
+        Ok((CpuStorage::F32(output), shape.into()))
+    }
+
+    fn bwd(&self, input: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let (_, _, height, width) = input.dims4()?;
+        let pooled = output.dim(2)? * output.dim(3)?;
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scattered = vec![0.0; input.elem_count()];
+        with_slice(gradient, |gradient| {
+            scattered
+                .par_chunks_mut(height * width)
+                .zip(gradient.par_chunks(pooled))
+                .zip(places.par_chunks(pooled))
+                .for_each(|((channel, gradient), places)| {
+                    for (&place, g) in places.iter().zip(gradient) {
+                        channel[place as usize] += g;
+                    }
+                });
+            Ok(())
+        })?;
+        Tensor::from_vec(scattered, input.shape(), input.device()).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use proptest::prelude::*;
+
+    /// A naive reference: pad with −∞, look at every pixel of every window, and give the gradient to the first of the
+    /// largest. One channel; values and gradient by output, then gradient by input.
+    fn reference(
+        pool: &MaxPool2d,
+        values: &[f32],
+        (height, width): (usize, usize),
+        weights: &[f32],
+    ) -> (Vec<f32>, Vec<f32>) {
+        let (window, stride) = (pool.window as i64, pool.stride as i64);
+        let layout = |size: usize| {
+            let size = size as i64;
+            if pool.padding == Padding::Valid {
+                return ((size - window) / stride + 1, 0);
+            }
+            let windows = (size + stride - 1) / stride;
+            let padding = ((windows - 1) * stride + window - size).max(0);
+            (windows, padding / 2)
+        };
+        let ((rows, top), (columns, left)) = (layout(height), layout(width));
+        let (mut output, mut gradient) = (vec![], vec![0.0; values.len()]);
+        for row in 0..rows {
+            for column in 0..columns {
+                let mut best: Option<usize> = None;
+                for dy in 0..window {
+                    for dx in 0..window {
+                        let (y, x) = (row * stride - top + dy, column * stride - left + dx);
+                        if y < 0 || x < 0 || y >= height as i64 || x >= width as i64 {
+                            continue;
+                        }
+                        let place = (y * width as i64 + x) as usize;
+                        if best.is_none_or(|best| values[place] > values[best]) {
+                            best = Some(place);
+                        }
+                    }
+                }
+                let best = best.unwrap();
+                gradient[best] += weights[output.len()];
+                output.push(values[best]);
+            }
+        }
+        (output, gradient)
+    }
+
+    proptest! {
+        #[test]
+        fn values_and_gradient_are_those_of_a_naive_loop(
+            (height, width) in (1usize..12, 1usize..12),
+            (window, stride) in (1usize..5, 1usize..4),
+            (same, seed, channels) in (any::<bool>(), any::<u64>(), 1usize..4),
+        ) {
+            prop_assume!(window <= height.min(width));
+            let padding = if same { Padding::Same } else { Padding::Valid };
+            let pool = MaxPool2d::new(window, stride).padding(padding);
+            let mut random = feedline_pipeline::Random::new([seed]);
+            // Few different values, so that there are ties.
+            let area = height * width;
+            let values: Vec<f32> = (0..2 * channels * area).map(|_| random.below(6) as f32).collect();
+            let shape = (2, channels, height, width);
+            let input = Var::from_slice(&values, shape, &Device::Cpu).unwrap();
+            let output = pool.forward(&input, &[], &Pass::evaluation()).unwrap();
+            prop_assert_eq!(&output.dims()[1..], pool.output_shape(&[channels, height, width]).unwrap());
+            let count = output.elem_count();
+            let weights: Vec<f32> = (0..count).map(|_| random.below(100) as f32).collect();
+            let factors = Tensor::from_slice(&weights, output.shape(), &Device::Cpu).unwrap();
+            let loss = (&output * factors).unwrap().sum_all().unwrap();
+            let gradient = loss.backward().unwrap().remove(&input).unwrap();
+            let gradient = gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let output = output.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let pooled = count / (2 * channels);
+            for plane in 0..2 * channels {
+                let own = |slice: &[f32], size: usize| slice[plane * size..][..size].to_vec();
+                let weights = own(&weights, pooled);
+                let expected = reference(&pool, &own(&values, area), (height, width), &weights);
+                prop_assert_eq!((own(&output, pooled), own(&gradient, area)), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_diverged_network_is_not_hidden() -> Result<()> {
+        let values = [1.0, f32::NAN, 2.0, 3.0];
+        let input = Tensor::from_slice(&values, (1, 1, 2, 2), &Device::Cpu)?;
+        let output = MaxPool2d::new(2, 2).forward(&input, &[], &Pass::evaluation())?;
+        assert!(output.flatten_all()?.to_vec1::<f32>()?[0].is_nan());
+        Ok(())
+    }
+
+    #[test]
+    fn windows_that_do_not_fit_are_refused() {
+        assert!(MaxPool2d::new(5, 2).output_shape(&[1, 4, 8]).is_err());
+        assert!(MaxPool2d::new(0, 2).output_shape(&[1, 4, 8]).is_err());
+        assert!(MaxPool2d::new(2, 0).output_shape(&[1, 4, 8]).is_err());
+        assert!(MaxPool2d::new(2, 2).output_shape(&[100]).is_err());
+    }
+}

@@ -1,0 +1,80 @@
+//! The rectifier.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var};
+
+use super::storage::{slice, with_slice};
+use super::{Layer, Pass};
+
+/// max(0, x) on every element.
+///
+/// The gradient at exactly 0 is 0, as in Keras and PyTorch; candle's own relu has 1 there. NaN stays NaN, so that a
+/// diverged network is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relu;
+
+impl Layer for Relu {
+    fn kind(&self) -> &'static str {
+        "relu"
+    }
+
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
+        Ok(input.to_vec())
+    }
+
+    fn forward(&self, input: &Tensor, _: &[Var], _: &Pass) -> Result<Tensor> {
+        input.contiguous()?.apply_op1(Operation)
+    }
+}
+
+struct Operation;
+
+impl CustomOp1 for Operation {
+    fn name(&self) -> &'static str {
+        "relu"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        // Written so that NaN stays.
+        let rectified = slice(storage, layout)?
+            .iter()
+            .map(|&x| if x < 0.0 { 0.0 } else { x });
+        Ok((CpuStorage::F32(rectified.collect()), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _input: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let gradient = with_slice(output, |output| {
+            with_slice(gradient, |gradient| {
+                let passed = output.iter().zip(gradient);
+                let passed = passed.map(|(&y, &g)| if y > 0.0 { g } else { 0.0 });
+                Ok(passed.collect::<Vec<_>>())
+            })
+        })?;
+        Tensor::from_vec(gradient, output.shape(), output.device()).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn nothing_flows_back_through_zero_and_below() -> Result<()> {
+        let input = Var::from_slice(&[-2.0f32, -0.0, 0.0, 3.0], 4, &Device::Cpu)?;
+        let weights = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0], 4, &Device::Cpu)?;
+        let output = Relu.forward(&input, &[], &Pass::evaluation())?;
+        assert_eq!(output.to_vec1::<f32>()?, [0.0, 0.0, 0.0, 3.0]);
+        let gradients = (output * weights)?.sum_all()?.backward()?;
+        let gradient = gradients.get(&input).unwrap().to_vec1::<f32>()?;
+        assert_eq!(gradient, [0.0, 0.0, 0.0, 4.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_diverged_network_is_not_hidden() -> Result<()> {
+        let input = Tensor::from_slice(&[f32::NAN], 1, &Device::Cpu)?;
+        let output = Relu.forward(&input, &[], &Pass::evaluation())?;
+        assert!(output.to_vec1::<f32>()?[0].is_nan());
+        Ok(())
+    }
+}
