@@ -1,0 +1,107 @@
+//! The one error type of this crate.
+
+use std::time::Duration;
+
+/// What this crate's fallible functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong between a batch and a trained model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The pipeline's: data that cannot be read, settings that cannot work.
+    #[error(transparent)]
+    Pipeline(#[from] feedline_pipeline::Error),
+
+    /// candle refused an operation.
+    #[error("candle: {0}")]
+    Candle(#[from] candle_core::Error),
+
+    /// A value that was passed in cannot work.
+    #[error("{name} is {found}, expected {expected}")]
+    InvalidArgument {
+        /// The argument's name.
+        name: &'static str,
+        /// What was passed.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+
+    /// A network whose layers do not fit each other, or do not fit the data.
+    #[error("{layer}: {reason}")]
+    InvalidModel {
+        /// The layer's name, as the summary has it.
+        layer: String,
+        /// What does not fit.
+        reason: String,
+    },
+
+    /// The loss is not a number any more.
+    #[error(
+        "the loss is {loss} in step {step} of epoch {epoch}: training has diverged; lower the learning rate, or look for values in the data that are not finite"
+    )]
+    Diverged {
+        /// The epoch, from 0.
+        epoch: u64,
+        /// The step in the epoch, from 0.
+        step: usize,
+        /// The loss.
+        loss: f64,
+    },
+
+    /// Another replica failed, so this one had to stop.
+    #[error("replica {rank} stopped: {reason}")]
+    Aborted {
+        /// The rank of the replica that failed.
+        rank: usize,
+        /// Why, in its words.
+        reason: String,
+    },
+
+    /// A replica's code panicked.
+    #[error("replica {rank} panicked: {message}")]
+    ReplicaPanicked {
+        /// Its rank.
+        rank: usize,
+        /// The panic's message.
+        message: String,
+    },
+
+    /// Some replicas did not arrive where all must meet.
+    #[error(
+        "replica {rank} waited {waited:?} in {phase} for replica(s) {missing:?}; are they stuck, or is the deadline too short for a step?"
+    )]
+    Deadline {
+        /// The rank that gave up waiting.
+        rank: usize,
+        /// The ranks that did not come.
+        missing: Vec<usize>,
+        /// What they were to meet for.
+        phase: &'static str,
+        /// How long it waited.
+        waited: Duration,
+    },
+
+    /// Replicas met for different things: their code does not do the same on each.
+    #[error(
+        "replica {rank} called {found}, replica 0 {expected}: every replica must call the same with as many values"
+    )]
+    Mismatch {
+        /// The rank that differs.
+        rank: usize,
+        /// What it called.
+        found: String,
+        /// What rank 0 called.
+        expected: String,
+    },
+}
+
+/// An argument that cannot work.
+pub(crate) fn invalid(name: &'static str, found: impl ToString, expected: impl ToString) -> Error {
+    Error::InvalidArgument {
+        name,
+        found: found.to_string(),
+        expected: expected.to_string(),
+    }
+}
