@@ -101,7 +101,9 @@ impl Meeting {
     }
 
     fn fail(&self, state: &mut State, rank: usize, reason: &str) {
-        state.failed.get_or_insert_with(|| (rank, reason.to_owned()));
+        state
+            .failed
+            .get_or_insert_with(|| (rank, reason.to_owned()));
         self.changed.notify_all();
     }
 
@@ -126,7 +128,8 @@ impl State {
         let expected = self.arrived[0]?;
         let mut calls = self.arrived.iter().enumerate();
         let (rank, found) = calls.find_map(|(rank, call)| {
-            call.filter(|&call| call != expected).map(|call| (rank, call))
+            call.filter(|&call| call != expected)
+                .map(|call| (rank, call))
         })?;
         Some(Error::Mismatch {
             rank,

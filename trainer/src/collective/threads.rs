@@ -126,7 +126,12 @@ impl ThreadCollective {
         self.shared.meeting.join(self.rank, Call { name, length })
     }
 
-    fn sum<T: Copy + AddAssign>(&self, board: &Board<T>, values: &mut [T], name: &'static str) -> Result<()> {
+    fn sum<T: Copy + AddAssign>(
+        &self,
+        board: &Board<T>,
+        values: &mut [T],
+        name: &'static str,
+    ) -> Result<()> {
         board.show(self.rank, values);
         self.meet(name, values.len())?;
         board.add_share(self.rank, values.len());
@@ -161,7 +166,9 @@ impl Collective for ThreadCollective {
         }
         self.meet("broadcast", values.len())?;
         if self.rank != 0 {
-            let shown = board.values[0].read().unwrap_or_else(PoisonError::into_inner);
+            let shown = board.values[0]
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             values.copy_from_slice(&shown);
         }
         // Only now may rank 0 show something else.
@@ -202,7 +209,10 @@ mod tests {
         thread::scope(|scope| {
             let run = |replica: ThreadCollective| scope.spawn(|| work(&{ replica }));
             let threads: Vec<_> = group.into_iter().map(run).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         })
     }
 
@@ -276,7 +286,10 @@ mod tests {
         let absent = group.remove(1);
         let last = group.remove(1);
         let error = group[0].barrier().unwrap_err();
-        let Error::Deadline { missing, rank: 0, .. } = &error else {
+        let Error::Deadline {
+            missing, rank: 0, ..
+        } = &error
+        else {
             panic!("{error}")
         };
         assert_eq!(missing, &[1, 2]);

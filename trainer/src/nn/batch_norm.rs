@@ -149,7 +149,9 @@ mod tests {
             let own = |i: &usize| i / 6 % 2 == channel;
             let places: Vec<usize> = (0..48).filter(own).collect();
             let mean = places.iter().map(|&i| f64::from(values[i])).sum::<f64>() / 24.0;
-            let deviations = places.iter().map(|&i| (f64::from(values[i]) - mean).powi(2));
+            let deviations = places
+                .iter()
+                .map(|&i| (f64::from(values[i]) - mean).powi(2));
             let sum: f64 = deviations.sum();
             for &i in &places {
                 let expected = (f64::from(values[i]) - mean) / (sum / 24.0).sqrt();

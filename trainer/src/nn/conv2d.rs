@@ -51,7 +51,11 @@ impl Layer for Conv2d {
 
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
         let [_, height, width] = picture(input)?;
-        let Self { filters, kernel, padding } = *self;
+        let Self {
+            filters,
+            kernel,
+            padding,
+        } = *self;
         if filters == 0 || kernel == 0 {
             return Err("filters and kernel must be at least 1".into());
         }
@@ -68,7 +72,9 @@ impl Layer for Conv2d {
     }
 
     fn parameters(&self, input: &[usize]) -> Vec<ParameterShape> {
-        let Self { filters, kernel, .. } = *self;
+        let Self {
+            filters, kernel, ..
+        } = *self;
         let area = kernel * kernel;
         vec![
             ParameterShape {

@@ -32,7 +32,10 @@ impl Layer for Dropout {
         if (0.0..1.0).contains(&self.rate) {
             return Ok(input.to_vec());
         }
-        Err(format!("the rate must be from 0 to below 1, it is {}", self.rate))
+        Err(format!(
+            "the rate must be from 0 to below 1, it is {}",
+            self.rate
+        ))
     }
 
     fn forward(&self, input: &Tensor, _: &[Var], pass: &Pass) -> Result<Tensor> {

@@ -30,7 +30,12 @@ pub trait Layer: Debug + Send + Sync {
     /// # Errors
     ///
     /// candle's, for a batch of another shape than the one that the network was built for.
-    fn forward(&self, input: &Tensor, parameters: &[Var], pass: &Pass) -> candle_core::Result<Tensor>;
+    fn forward(
+        &self,
+        input: &Tensor,
+        parameters: &[Var],
+        pass: &Pass,
+    ) -> candle_core::Result<Tensor>;
 }
 
 /// One tensor that a layer holds, and how it begins.

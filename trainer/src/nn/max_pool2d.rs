@@ -81,14 +81,21 @@ impl Layer for MaxPool2d {
                 self.window
             ));
         }
-        let Geometry { vertical, horizontal, .. } = self.geometry(height, width);
+        let Geometry {
+            vertical,
+            horizontal,
+            ..
+        } = self.geometry(height, width);
         Ok(vec![channels, vertical.windows, horizontal.windows])
     }
 
     fn forward(&self, input: &Tensor, _: &[Var], _: &Pass) -> Result<Tensor> {
         let (_, _, height, width) = input.dims4()?;
         if self.window > height.min(width) {
-            candle_core::bail!("a pool of {self:?} gets a batch of shape {:?}", input.dims());
+            candle_core::bail!(
+                "a pool of {self:?} gets a batch of shape {:?}",
+                input.dims()
+            );
         }
         input.contiguous()?.apply_op1(Operation {
             geometry: self.geometry(height, width),
@@ -160,7 +167,11 @@ impl CustomOp1 for Operation {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let input = slice(storage, layout)?;
         let (rows, channels, height, width) = layout.shape().dims4()?;
-        let Geometry { vertical, horizontal, .. } = self.geometry;
+        let Geometry {
+            vertical,
+            horizontal,
+            ..
+        } = self.geometry;
         let pooled = vertical.windows * horizontal.windows;
         let mut output = vec![0.0; rows * channels * pooled];
         let mut places = vec![0; output.len()];

@@ -134,7 +134,13 @@ impl Model for Sequential {
             });
         }
         let mut output = images.clone();
-        for (place, Placed { layer, parameters, .. }) in self.layers.iter().enumerate() {
+        for (
+            place,
+            Placed {
+                layer, parameters, ..
+            },
+        ) in self.layers.iter().enumerate()
+        {
             let own = &self.values[parameters.clone()];
             output = layer.forward(&output, own, &pass.in_layer(place))?;
         }
