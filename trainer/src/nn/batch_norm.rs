@@ -53,7 +53,7 @@ impl Layer for BatchNorm {
         "batch_norm"
     }
 
-    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
+    fn output_shape(&self, input: &[usize]) -> std::result::Result<Vec<usize>, String> {
         if !(0.0..1.0).contains(&self.momentum) {
             let found = self.momentum;
             return Err(format!("momentum must be from 0 to below 1, it is {found}"));

@@ -49,7 +49,7 @@ impl Layer for Conv2d {
         "conv2d"
     }
 
-    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
+    fn output_shape(&self, input: &[usize]) -> std::result::Result<Vec<usize>, String> {
         let [_, height, width] = picture(input)?;
         let Self {
             filters,

@@ -28,7 +28,7 @@ impl Layer for Dropout {
         "dropout"
     }
 
-    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
+    fn output_shape(&self, input: &[usize]) -> std::result::Result<Vec<usize>, String> {
         if (0.0..1.0).contains(&self.rate) {
             return Ok(input.to_vec());
         }

@@ -13,7 +13,7 @@ impl Layer for Flatten {
         "flatten"
     }
 
-    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
+    fn output_shape(&self, input: &[usize]) -> std::result::Result<Vec<usize>, String> {
         Ok(vec![input.iter().product()])
     }
 

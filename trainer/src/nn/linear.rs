@@ -25,7 +25,7 @@ impl Layer for Linear {
         "linear"
     }
 
-    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
+    fn output_shape(&self, input: &[usize]) -> std::result::Result<Vec<usize>, String> {
         if self.outputs == 0 {
             return Err("the number of outputs must be at least 1".into());
         }

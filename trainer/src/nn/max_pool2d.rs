@@ -70,7 +70,7 @@ impl Layer for MaxPool2d {
         "max_pool2d"
     }
 
-    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
+    fn output_shape(&self, input: &[usize]) -> std::result::Result<Vec<usize>, String> {
         let [channels, height, width] = picture(input)?;
         if self.window == 0 || self.stride == 0 {
             return Err("window and stride must be at least 1".into());

@@ -17,7 +17,7 @@ impl Layer for Relu {
         "relu"
     }
 
-    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
+    fn output_shape(&self, input: &[usize]) -> std::result::Result<Vec<usize>, String> {
         Ok(input.to_vec())
     }
 
