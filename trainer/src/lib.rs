@@ -3,7 +3,10 @@
 mod error;
 
 pub mod collective;
+pub mod fit;
+pub mod models;
 pub mod nn;
+pub mod optim;
 pub mod parallel;
 
 pub use error::{Error, Result};

@@ -1,0 +1,210 @@
+//! The training loop.
+//!
+//! ```
+//! use feedline_pipeline::Transform;
+//! use feedline_pipeline::dataset::Generated;
+//! use feedline_trainer::fit::{Input, Trainer};
+//! use feedline_trainer::nn::{Flatten, Linear, Sequential};
+//! use feedline_trainer::parallel::Replicas;
+//!
+//! let data = Generated::open(500, 100)?;
+//! let scaled = || Transform::new().scale();
+//! let fitted = Trainer::new(|device| {
+//!     Sequential::builder([3, 32, 32]).add(Flatten).add(Linear::new(10)).build(1, device)
+//! })
+//! .epochs(1)
+//! .replicas(Replicas::cpu(2)?)
+//! .progress(false)
+//! .fit(Input::new(data.train, scaled()), Some(Input::new(data.test, scaled())))?;
+//! println!("{}", fitted.history);
+//! assert_eq!(fitted.history.last_test().unwrap().samples, 100);
+//! # Ok::<(), feedline_trainer::Error>(())
+//! ```
+
+mod flat;
+mod history;
+mod progress;
+mod session;
+
+pub use history::{EpochRecord, History, Metrics};
+
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::Device;
+use feedline_pipeline::{Source, Transform};
+
+use crate::error::{Error, Result, invalid};
+use crate::nn::Model;
+use crate::optim::{Adam, Optimizer};
+use crate::parallel::Replicas;
+
+/// Samples, and what is done to each of them.
+#[derive(Clone)]
+pub struct Input {
+    source: Arc<dyn Source>,
+    transform: Transform,
+}
+
+impl Input {
+    /// The samples of `source`, each changed by `transform`.
+    pub fn new(source: Arc<dyn Source>, transform: Transform) -> Self {
+        Self { source, transform }
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input")
+            .field("samples", &self.source.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A trained model and how it came to be.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Fitted<M> {
+    /// The model of rank 0, which is the same on all others.
+    pub model: M,
+    /// Loss and accuracy of each epoch.
+    pub history: History,
+}
+
+/// How long to train.
+#[derive(Debug, Clone, Copy)]
+enum Length {
+    Epochs(u64),
+    Steps(u64),
+}
+
+/// Trains a model on several replicas, each with its own shard of every batch.
+///
+/// In each step every replica computes the gradients of its rows of the global batch, divided by the samples of the
+/// *global* batch; the gradients are summed over the replicas, and each makes the same update. So the number of
+/// replicas changes the speed and, rounding aside, nothing else
+/// ([`BatchNorm`](crate::nn::BatchNorm) excepted, which sees its replica's rows only).
+#[derive(Debug, Clone)]
+#[must_use = "nothing is trained until fit() is called"]
+pub struct Trainer<F, O = Adam> {
+    model: F,
+    optimizer: O,
+    replicas: Replicas,
+    length: Length,
+    batch_size: usize,
+    seed: u64,
+    memory_budget: usize,
+    progress: bool,
+}
+
+impl<M: Model, F: Fn(&Device) -> Result<M> + Sync> Trainer<F> {
+    /// Trains what `model` builds; it is called once for each replica. By default: one epoch in batches of 32, with Adam,
+    /// on [`Replicas::auto`], seed 0, 256 MiB for batches, with a progress line.
+    pub fn new(model: F) -> Self {
+        Self {
+            model,
+            optimizer: Adam::default(),
+            replicas: Replicas::auto(),
+            length: Length::Epochs(1),
+            batch_size: 32,
+            seed: 0,
+            memory_budget: 256 << 20,
+            progress: true,
+        }
+    }
+}
+
+impl<M: Model, F: Fn(&Device) -> Result<M> + Sync, O: Optimizer> Trainer<F, O> {
+    /// The rule that changes the parameters.
+    pub fn optimizer<P: Optimizer>(self, optimizer: P) -> Trainer<F, P> {
+        Trainer {
+            model: self.model,
+            optimizer,
+            replicas: self.replicas,
+            length: self.length,
+            batch_size: self.batch_size,
+            seed: self.seed,
+            memory_budget: self.memory_budget,
+            progress: self.progress,
+        }
+    }
+
+    /// On what to train.
+    pub fn replicas(self, replicas: Replicas) -> Self {
+        Self { replicas, ..self }
+    }
+
+    /// Trains this many epochs.
+    pub fn epochs(self, epochs: u64) -> Self {
+        let length = Length::Epochs(epochs);
+        Self { length, ..self }
+    }
+
+    /// Trains this many steps, over as many epochs as it takes.
+    pub fn steps(self, steps: u64) -> Self {
+        let length = Length::Steps(steps);
+        Self { length, ..self }
+    }
+
+    /// Rows of a global batch, of all replicas together. What does not fill a batch at an epoch's end is left out; the
+    /// next epoch's order brings it.
+    pub fn batch_size(self, batch_size: usize) -> Self {
+        Self { batch_size, ..self }
+    }
+
+    /// What order, augmentation and dropout follow from. The weights' seed is the model's.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Bytes for batches, of all loaders together.
+    pub fn memory_budget(self, bytes: usize) -> Self {
+        Self {
+            memory_budget: bytes,
+            ..self
+        }
+    }
+
+    /// Whether to show progress on standard error: a moving line on a terminal, else a plain line per epoch.
+    pub fn progress(self, visible: bool) -> Self {
+        Self {
+            progress: visible,
+            ..self
+        }
+    }
+
+    /// Trains on `train` and, after each epoch, evaluates on `test`.
+    ///
+    /// # Errors
+    ///
+    /// Before training starts: [`Error::InvalidArgument`], [`Error::InvalidModel`] or [`Error::Pipeline`] for settings
+    /// that can't work, a model that doesn't fit the data, a budget that is too small. Later: [`Error::Diverged`] if the
+    /// loss is no number any more, and whatever stops a replica.
+    pub fn fit(&self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {
+        self.optimizer.check()?;
+        match self.length {
+            Length::Epochs(0) => return Err(invalid("epochs", 0, "at least 1")),
+            Length::Steps(0) => return Err(invalid("steps", 0, "at least 1")),
+            _ => {}
+        }
+        let results = self
+            .replicas
+            .run(|replica| session::Session::new(self, replica, &train, test.as_ref())?.train())?;
+        // The first is rank 0's; there is at least one replica.
+        let first = results.into_iter().next();
+        first.ok_or_else(|| invalid("number of replicas", 0, "at least 1"))
+    }
+}
+
+/// An error for a model whose output is not one row of logits per picture.
+fn check_logits(dims: &[usize], rows: usize, classes: usize) -> Result<()> {
+    if dims == [rows, classes] {
+        return Ok(());
+    }
+    Err(Error::InvalidModel {
+        layer: "output".into(),
+        reason: format!(
+            "the data have {classes} classes, so {rows} pictures must give [{rows}, {classes}]; it is {dims:?}"
+        ),
+    })
+}

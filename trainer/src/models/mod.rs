@@ -1,0 +1,88 @@
+//! The networks of the lab that Feedline continues.
+
+use candle_core::Device;
+
+use crate::error::Result;
+use crate::nn::{
+    BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Padding, Relu, Sequential,
+};
+
+/// Softmax regression on MNIST's pictures: 7,850 parameters.
+///
+/// ```
+/// let model = feedline_trainer::models::softmax(1, &candle_core::Device::Cpu)?;
+/// assert_eq!(model.summary().parameters(), 7_850);
+/// # Ok::<(), feedline_trainer::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Candle`](crate::Error::Candle) if `device` can't hold it.
+pub fn softmax(seed: u64, device: &Device) -> Result<Sequential> {
+    Sequential::builder([1, 28, 28])
+        .add(Flatten)
+        .add(Linear::new(10))
+        .build(seed, device)
+}
+
+/// A small convolutional network for MNIST's pictures: 93,322 parameters.
+///
+/// ```
+/// let model = feedline_trainer::models::mnist_cnn(0.5, 1, &candle_core::Device::Cpu)?;
+/// assert_eq!(model.summary().parameters(), 93_322);
+/// # Ok::<(), feedline_trainer::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::InvalidModel`](crate::Error::InvalidModel) if `dropout` is no rate;
+/// [`Error::Candle`](crate::Error::Candle) if `device` can't hold it.
+pub fn mnist_cnn(dropout: f32, seed: u64, device: &Device) -> Result<Sequential> {
+    Sequential::builder([1, 28, 28])
+        .add(Conv2d::new(32, 3))
+        .add(Relu)
+        .add(MaxPool2d::new(2, 2))
+        .add(Conv2d::new(64, 3))
+        .add(Relu)
+        .add(MaxPool2d::new(2, 2))
+        .add(Conv2d::new(64, 3))
+        .add(Relu)
+        .add(Flatten)
+        .add(Linear::new(64))
+        .add(Relu)
+        .add(Dropout::new(dropout))
+        .add(Linear::new(10))
+        .build(seed, device)
+}
+
+/// A convolutional network for crops of 24×24 pixels of CIFAR-10's pictures: 1,068,810 parameters, 256 of which are
+/// running statistics.
+///
+/// ```
+/// let model = feedline_trainer::models::cifar_cnn(0.5, 1, &candle_core::Device::Cpu)?;
+/// assert_eq!(model.summary().parameters(), 1_068_810);
+/// assert_eq!(model.summary().not_trainable(), 256);
+/// # Ok::<(), feedline_trainer::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`mnist_cnn`].
+pub fn cifar_cnn(dropout: f32, seed: u64, device: &Device) -> Result<Sequential> {
+    let mut network = Sequential::builder([3, 24, 24]);
+    for _ in 0..2 {
+        network = network
+            .add(Conv2d::new(64, 5).padding(Padding::Same))
+            .add(Relu)
+            .add(MaxPool2d::new(3, 2).padding(Padding::Same))
+            .add(BatchNorm::new());
+    }
+    network = network.add(Flatten);
+    for outputs in [384, 192] {
+        network = network
+            .add(Linear::new(outputs))
+            .add(Relu)
+            .add(Dropout::new(dropout));
+    }
+    network.add(Linear::new(10)).build(seed, device)
+}

@@ -1,0 +1,127 @@
+//! Adam.
+
+use super::{Optimizer, check_decay, check_learning_rate};
+use crate::error::{Result, invalid};
+
+/// Adam with Keras' defaults: learning rate 0.001, β₁ 0.9, β₂ 0.999, ε 10⁻⁷ (Kingma, Ba: "Adam: A Method for Stochastic
+/// Optimization", 2014, [arXiv:1412.6980](https://arxiv.org/abs/1412.6980), the form at the end of its section 2).
+#[derive(Debug, Clone)]
+pub struct Adam {
+    learning_rate: f32,
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
+    steps: i32,
+    means: Vec<f32>,
+    squares: Vec<f32>,
+}
+
+impl Adam {
+    /// With this learning rate, above 0.
+    pub fn new(learning_rate: f32) -> Self {
+        Self {
+            learning_rate,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-7,
+            steps: 0,
+            means: Vec::new(),
+            squares: Vec::new(),
+        }
+    }
+
+    /// How much of the running means of gradients and of their squares stays in a step, each from 0 to below 1.
+    #[must_use]
+    pub fn betas(self, beta1: f32, beta2: f32) -> Self {
+        Self {
+            beta1,
+            beta2,
+            ..self
+        }
+    }
+
+    /// What is added to the denominator, above 0.
+    #[must_use]
+    pub fn epsilon(self, epsilon: f32) -> Self {
+        Self { epsilon, ..self }
+    }
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self::new(1e-3)
+    }
+}
+
+impl Optimizer for Adam {
+    fn check(&self) -> Result<()> {
+        check_learning_rate(self.learning_rate)?;
+        check_decay("beta1", self.beta1)?;
+        check_decay("beta2", self.beta2)?;
+        if self.epsilon > 0.0 && self.epsilon.is_finite() {
+            return Ok(());
+        }
+        Err(invalid("epsilon", self.epsilon, "a number above 0"))
+    }
+
+    fn step(&mut self, parameters: &mut [f32], gradients: &[f32]) {
+        self.means.resize(parameters.len(), 0.0);
+        self.squares.resize(parameters.len(), 0.0);
+        self.steps = self.steps.saturating_add(1);
+        let Self {
+            beta1,
+            beta2,
+            epsilon,
+            ..
+        } = *self;
+        let unbiased = |beta: f32| 1.0 - f64::from(beta).powi(self.steps);
+        let rate = f64::from(self.learning_rate) * unbiased(beta2).sqrt() / unbiased(beta1);
+        let rate = rate as f32;
+        let moments = self.means.iter_mut().zip(&mut self.squares);
+        for ((parameter, &g), (mean, square)) in parameters.iter_mut().zip(gradients).zip(moments) {
+            *mean += (1.0 - beta1) * (g - *mean);
+            *square += (1.0 - beta2) * (g * g - *square);
+            *parameter -= rate * *mean / (square.sqrt() + epsilon);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_those_of_the_paper() {
+        let gradients = [[0.5f32, -2.0], [0.1, 0.0], [-0.3, 4.0]];
+        let mut parameters = [1.0f32, -1.0];
+        let mut adam = Adam::new(0.1);
+        for gradient in &gradients {
+            adam.step(&mut parameters, gradient);
+        }
+        // A naive loop in f64.
+        for i in 0..2 {
+            let (mut p, mut m, mut v) = ([1.0f64, -1.0][i], 0.0, 0.0);
+            for (t, gradient) in gradients.iter().enumerate() {
+                let g = f64::from(gradient[i]);
+                m = 0.9 * m + 0.1 * g;
+                v = 0.999 * v + 0.001 * g * g;
+                let power = t as i32 + 1;
+                let corrected = (1.0 - 0.999f64.powi(power)).sqrt() / (1.0 - 0.9f64.powi(power));
+                p -= 0.1 * corrected * m / (v.sqrt() + 1e-7);
+            }
+            assert!(
+                (f64::from(parameters[i]) - p).abs() < 1e-5,
+                "{parameters:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        assert!(Adam::default().check().is_ok());
+        assert!(Adam::new(0.0).check().is_err());
+        assert!(Adam::new(f32::NAN).check().is_err());
+        assert!(Adam::default().betas(1.0, 0.5).check().is_err());
+        assert!(Adam::default().epsilon(0.0).check().is_err());
+    }
+}
