@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 
 fn run(training: &common::Training) -> Result<()> {
     let mnist = if training.download {
-        Mnist::open(&training.data)?
+        Mnist::download(&training.data)?
     } else {
         Mnist::open(&training.data)?
     };

@@ -13,6 +13,8 @@
 
 mod archive;
 mod cifar;
+#[cfg(feature = "download")]
+mod download;
 mod generated;
 mod mnist;
 mod textures;
