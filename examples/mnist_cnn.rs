@@ -27,9 +27,9 @@ fn main() -> ExitCode {
 
 fn run(training: &common::Training) -> Result<()> {
     let mnist = if training.download {
-        Mnist::download(&training.data)?
+        Mnist::download(training.folder())?
     } else {
-        Mnist::open(&training.data)?
+        Mnist::open(training.folder())?
     };
     let seed = training.seed;
     let model = |device: &Device| models::mnist_cnn(0.5, seed, device);

@@ -1,6 +1,6 @@
 //! What the training examples share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use clap::Args;
@@ -14,9 +14,9 @@ use feedline_trainer::parallel::Replicas;
 /// Options of every training example.
 #[derive(Args, Debug)]
 pub(crate) struct Training {
-    /// Folder with the data set, extracted or as its authors' archives
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    pub(crate) data: PathBuf,
+    /// Folder with the data set, extracted or as its authors' archives [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
     /// Fetch the data set into the folder if it isn't there
     #[arg(long)]
     pub(crate) download: bool,
@@ -38,6 +38,11 @@ pub(crate) struct Training {
 }
 
 impl Training {
+    /// Where the data set is looked for.
+    pub(crate) fn folder(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new("data"))
+    }
+
     /// Trains what `model` builds, and prints what came of it.
     pub(crate) fn run<M: Model>(
         &self,

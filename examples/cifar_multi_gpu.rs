@@ -1,0 +1,99 @@
+//! Data-parallel training of a convolutional network with 1,068,810 parameters on CIFAR-10.
+//!
+//!     cargo run --release --example cifar_multi_gpu
+//!     cargo run --release --example cifar_multi_gpu -- --download
+//!     cargo run --release --example cifar_multi_gpu -- --data DIR --epochs 10
+//!
+//! Without CIFAR-10 it trains on pictures that it draws itself. This version has replicas on the CPU; those on GPUs will
+//! take their place without a change here.
+
+mod common;
+
+use std::process::ExitCode;
+
+use candle_core::Device;
+use clap::Parser;
+use feedline_pipeline::dataset::{Cifar10, Dataset, Generated};
+use feedline_pipeline::{Error as PipelineError, Transform};
+use feedline_trainer::fit::Input;
+use feedline_trainer::{Result, models};
+
+/// Train a CNN on CIFAR-10, one replica per processor core
+///
+/// Every replica computes the gradients of its shard of each batch; they are summed, and all make the same step. The
+/// number of replicas changes the speed, not the batches. Without CIFAR-10 in the folder, ten classes of generated
+/// pictures take its place.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    training: common::Training,
+    /// Use the generated pictures, even if CIFAR-10 is there
+    #[arg(long, conflicts_with = "download")]
+    generated: bool,
+    /// Share of features that each dropout drops in training, from 0 to below 1
+    #[arg(long, value_name = "RATE", default_value_t = 0.5)]
+    dropout: f32,
+}
+
+fn main() -> ExitCode {
+    common::report(run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let training = &arguments.training;
+    let (dataset, defaults) = match open_cifar(arguments)? {
+        Some(cifar) => (cifar, [4, 128]),
+        // Small, for machines that just want to see it work.
+        None => (Generated::open(3_000, 1_000)?, [4, 64]),
+    };
+    let (seed, dropout) = (training.seed, arguments.dropout);
+    let model = |device: &Device| models::cifar_cnn(dropout, seed, device);
+    println!("{}\n", model(&Device::Cpu)?.summary());
+
+    let values = |crop: Transform| {
+        crop.scale()
+            .normalize(Cifar10::MEAN, Cifar10::STANDARD_DEVIATION)
+    };
+    let augmented = values(Transform::new().random_crop(24, 24, 0).random_flip());
+    let plain = values(Transform::new().center_crop(24, 24));
+    let inputs = [
+        Input::new(dataset.train.clone(), augmented),
+        Input::new(dataset.test.clone(), plain),
+    ];
+    training.run(&dataset, inputs, defaults, model)?;
+    Ok(())
+}
+
+/// CIFAR-10, or `None` after a word about how to get it.
+fn open_cifar(arguments: &Arguments) -> Result<Option<Dataset>> {
+    let folder = arguments.training.folder();
+    if arguments.generated {
+        return Ok(None);
+    }
+    if arguments.training.download {
+        return Ok(Some(Cifar10::download(folder)?));
+    }
+    let missing = match Cifar10::open(folder) {
+        Ok(cifar) => return Ok(Some(cifar)),
+        // Who names a folder wants what is in it.
+        Err(error) if arguments.training.data.is_some() => return Err(error.into()),
+        Err(error) => error,
+    };
+    let nothing_there = match &missing {
+        PipelineError::DatasetNotFound { .. } => true,
+        PipelineError::Io { source, .. } => {
+            source.kind() == std::io::ErrorKind::NotFound && !folder.exists()
+        }
+        _ => false,
+    };
+    if !nothing_there {
+        return Err(missing.into());
+    }
+    println!(
+        "No CIFAR-10 in {}: training on generated pictures instead.\n\
+         For the real ones: --download fetches them (170 MB) into that folder, and --data DIR takes them from\n\
+         another: cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html, extracted or not.\n",
+        folder.display()
+    );
+    Ok(None)
+}
