@@ -67,6 +67,10 @@ impl Sequential {
 
 impl SequentialBuilder {
     /// Puts a layer at the end.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "Keras' name for it, and nothing is summed"
+    )]
     pub fn add(mut self, layer: impl Layer + 'static) -> Self {
         self.layers.push(Arc::new(layer));
         self
