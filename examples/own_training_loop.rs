@@ -17,7 +17,7 @@ use feedline_pipeline::{Loader, Tail, Transform};
 #[derive(Parser)]
 struct Arguments {
     /// Epochs to train
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     epochs: u64,
     /// Rows of a batch
     #[arg(long, default_value_t = 64)]
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::Cpu;
     let data = Generated::open(3_000, 1_000)?;
-    let scaled = || Transform::new().random_crop(32, 32, 2).scale();
+    let values = |crop: Transform| crop.scale().normalize([0.5; 3], [0.25; 3]);
     let loader = |source, shuffle, tail| {
         Loader::builder(source)
             .batch_size(arguments.batch_size)
@@ -48,9 +48,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             .tail(tail)
             .seed(7)
             .transform(if shuffle {
-                scaled()
+                values(Transform::new().random_crop(32, 32, 2))
             } else {
-                Transform::new().scale()
+                values(Transform::new())
             })
             .memory_budget(arguments.memory_budget)
             .device(&device)
@@ -63,18 +63,21 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     // Anything that candle can do.
     let variables = VarMap::new();
     let builder = VarBuilder::from_varmap(&variables, DType::F32, &device);
-    let convolution = candle_nn::Conv2dConfig {
-        stride: 4,
+    let stride = |stride| candle_nn::Conv2dConfig {
+        stride,
         ..Default::default()
     };
-    let filters = candle_nn::conv2d(3, 16, 8, convolution, builder.pp("filters"))?;
-    let answer = candle_nn::linear(16 * 7 * 7, 10, builder.pp("answer"))?;
-    let forward =
-        |images: &Tensor| answer.forward(&filters.forward(images)?.relu()?.flatten_from(1)?);
+    let edges = candle_nn::conv2d(3, 16, 5, stride(2), builder.pp("edges"))?;
+    let shapes = candle_nn::conv2d(16, 32, 5, stride(2), builder.pp("shapes"))?;
+    let answer = candle_nn::linear(32 * 5 * 5, 10, builder.pp("answer"))?;
+    let forward = |images: &Tensor| {
+        let features = shapes.forward(&edges.forward(images)?.relu()?)?.relu()?;
+        answer.forward(&features.flatten_from(1)?)
+    };
     let mut optimizer = AdamW::new(
         variables.all_vars(),
         ParamsAdamW {
-            lr: 3e-3,
+            lr: 1e-3,
             ..Default::default()
         },
     )?;
