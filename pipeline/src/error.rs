@@ -107,7 +107,7 @@ pub enum Error {
 
     /// The memory budget does not hold the batches that were asked for.
     #[error(
-        "memory budget is {budget} bytes, but {slots} batch slot(s) need {needed} bytes; raise the budget, or lower the batch size or the prefetch depth"
+        "memory budget is {budget} bytes, but {slots} batch slot(s) for {workers} worker(s) need {needed} bytes; raise the budget, or lower the batch size or the prefetch depth"
     )]
     BudgetTooSmall {
         /// The budget in bytes.
@@ -116,6 +116,8 @@ pub enum Error {
         needed: usize,
         /// How many slots were asked for; at least 1.
         slots: usize,
+        /// How many workers, each of which has some memory of its own.
+        workers: usize,
     },
 
     /// A source or a user's `map` failed on one sample.
@@ -149,6 +151,58 @@ pub enum Error {
         waited: Duration,
     },
 
+    /// Workers did not finish a batch in time: a source or a `map` that takes very long, or never returns.
+    #[error(
+        "waited {waited:?} for step {step} of epoch {epoch}, which no worker has finished; is the source or the map stuck? If it is only slow, raise the stall timeout or lower the batch size"
+    )]
+    Stalled {
+        /// The epoch of the batch.
+        epoch: u64,
+        /// Its step within the epoch.
+        step: usize,
+        /// How long the consumer waited.
+        waited: Duration,
+    },
+
+    /// More samples failed than the loader was told to let pass.
+    #[error(
+        "{failed} samples failed, and at most {at_most} were to be let pass; the last one: {last}"
+    )]
+    TooManyFailures {
+        /// How many failed, over the loader's whole life.
+        failed: usize,
+        /// How many were let pass.
+        at_most: usize,
+        /// What happened to the last one.
+        last: String,
+    },
+
+    /// A state to resume from belongs to other data, or to another way of going through them.
+    #[error(
+        "the state to resume from has another {what}: {saved} was saved, and {found} is what this loader has; resume with what the state was saved with, or start anew"
+    )]
+    ForeignState {
+        /// What differs.
+        what: &'static str,
+        /// What the state says.
+        saved: String,
+        /// What the loader has.
+        found: String,
+    },
+
+    /// A loader that was resumed is read from somewhere else.
+    #[error(
+        "the loader was resumed at step {step} of epoch {epoch}, but epoch {found} was asked for; begin with the epoch that the state names"
+    )]
+    NotResumed {
+        /// The epoch to begin with.
+        epoch: u64,
+        /// The step there.
+        step: usize,
+        /// The epoch that was asked for.
+        found: u64,
+    },
+
     /// candle refused to make a tensor.
     #[cfg(feature = "candle")]
     #[error("candle: {0}")]
@@ -173,6 +227,8 @@ pub enum Fault {
     WrongCount,
     /// The compressed stream is damaged.
     DamagedCompression,
+    /// The file was written to or cut off while it was in use.
+    Changed,
     /// It is a folder or a device where a file must be.
     NotAFile,
     /// It is a file where a folder must be.
@@ -188,6 +244,9 @@ impl Fault {
             Self::WrongMagic | Self::WrongDimensions => "is it a file of this data set?",
             Self::LabelOutOfRange => "is the number of classes right, and is it this data set?",
             Self::WrongCount => "is it the whole set, and do its files belong together?",
+            Self::Changed => {
+                "open it again, and let nobody write to it meanwhile or read it with Access::Copied"
+            }
             Self::NotAFile => "name the file itself",
             Self::NotAFolder => "name the folder that it lies in",
         }
@@ -204,6 +263,7 @@ impl std::fmt::Display for Fault {
             Self::LabelOutOfRange => "label out of range",
             Self::WrongCount => "wrong number of samples",
             Self::DamagedCompression => "damaged compressed data",
+            Self::Changed => "changed while in use",
             Self::NotAFile => "not a regular file",
             Self::NotAFolder => "not a folder",
         })

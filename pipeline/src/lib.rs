@@ -24,6 +24,7 @@
 mod cache;
 mod error;
 mod random;
+mod sync;
 
 pub mod batch;
 pub mod dataset;
@@ -33,12 +34,12 @@ pub mod sink;
 pub mod source;
 pub mod transform;
 
-pub use batch::{BatchInfo, HostBatch};
+pub use batch::{BatchInfo, HostBatch, OnError};
 pub use error::{BoxError, Error, Fault, Result};
-pub use loader::Loader;
+pub use loader::{Loader, LoaderState};
 pub use order::{Shard, Tail};
 pub use random::Random;
 #[cfg(feature = "candle")]
 pub use sink::TensorBatch;
 pub use source::{Sample, Shape, Source};
-pub use transform::Transform;
+pub use transform::{Element, Transform};

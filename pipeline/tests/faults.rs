@@ -149,28 +149,30 @@ fn settings_that_cannot_work_are_refused_by_build() {
 #[test]
 fn the_memory_budget_decides_the_slots() {
     let builder = || Loader::builder(pictures(30)).batch_size(10).workers(4);
-    let slot_bytes = builder().build().unwrap().plan().slot_bytes;
-    assert_eq!(slot_bytes, 10 * (192 * 4 + 4 + size_of::<usize>()) + 192);
-    for (budget, slots) in [(slot_bytes, 1), (3 * slot_bytes - 1, 2), (64 << 20, 9)] {
+    let plan = builder().build().unwrap().plan().clone();
+    let (slot, workers) = (plan.slot_bytes, 4 * plan.worker_bytes);
+    assert_eq!(slot, 10 * (192 * 4 + 4 + size_of::<usize>()));
+    assert_eq!(plan.worker_bytes, 192);
+    for (budget, slots) in [
+        (workers + slot, 1),
+        (workers + 3 * slot - 1, 2),
+        (64 << 20, 9),
+    ] {
         let mut loader = builder().memory_budget(budget).build().unwrap();
         assert_eq!(loader.plan().slots, slots);
         assert!(loader.plan().bytes() <= budget);
         assert_eq!(epoch_bits(&mut loader, 0).len(), 3);
     }
-    let error = builder()
-        .memory_budget(slot_bytes - 1)
-        .build()
-        .unwrap_err()
-        .to_string();
-    let needed = format!(
-        "memory budget is {} bytes, but 1 batch slot(s) need {slot_bytes} bytes",
-        slot_bytes - 1
+    let (budget, needed) = (workers + slot - 1, workers + slot);
+    let error = builder().memory_budget(budget).build().unwrap_err();
+    let expected = format!(
+        "memory budget is {budget} bytes, but 1 batch slot(s) for 4 worker(s) need {needed} bytes"
     );
-    assert!(error.contains(&needed), "{error}");
+    assert!(error.to_string().contains(&expected), "{error}");
     // An explicit prefetch depth is not lowered silently.
     let error = builder()
         .prefetch(2)
-        .memory_budget(2 * slot_bytes)
+        .memory_budget(2 * slot + workers)
         .build()
         .unwrap_err();
     assert!(
@@ -184,7 +186,7 @@ fn a_consumer_that_keeps_every_batch_gets_an_error_instead_of_a_hang() {
     let mut loader = Loader::builder(pictures(30))
         .batch_size(5)
         .prefetch(2)
-        .slot_timeout(Duration::from_millis(20))
+        .stall_timeout(Duration::from_millis(20))
         .build()
         .unwrap();
     let kept: Vec<_> = loader.epoch(0).collect();

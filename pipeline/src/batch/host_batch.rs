@@ -1,12 +1,13 @@
 //! A finished batch in ordinary memory.
 
-use crossbeam_channel::Sender;
-
-use super::Slot;
+use super::{Failure, Slot};
 use crate::source::Shape;
+use crate::sync::channel::Sender;
+use crate::transform::Element;
 
 /// Where a batch stands in training, and how many of its rows are samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BatchInfo {
     /// The epoch.
     pub epoch: u64,
@@ -15,7 +16,8 @@ pub struct BatchInfo {
     /// Rows of the batch, on this replica.
     pub rows: usize,
     /// How many of the rows are samples: the first ones. The others are padding, which exists only in the last
-    /// batch under [`Tail::Pad`](crate::order::Tail::Pad).
+    /// batch under [`Tail::Pad`](crate::order::Tail::Pad), or where samples were skipped
+    /// ([`OnError::Skip`](crate::batch::OnError::Skip)).
     pub samples: usize,
     /// How many rows of the global batch are samples, over all replicas.
     pub global_samples: usize,
@@ -33,18 +35,21 @@ impl BatchInfo {
 
 /// A batch in memory that the loader lends: dropping it gives the memory back for a later batch.
 #[derive(Debug)]
-pub struct HostBatch {
+pub struct HostBatch<T: Element = f32> {
     info: BatchInfo,
     shape: Shape,
     /// `None` only while it is dropped.
-    slot: Option<Slot>,
-    free: Sender<Slot>,
+    slot: Option<Slot<T>>,
+    free: Sender<Slot<T>>,
 }
 
-impl HostBatch {
-    pub(crate) fn new(info: BatchInfo, shape: Shape, slot: Slot, free: Sender<Slot>) -> Self {
+impl<T: Element> HostBatch<T> {
+    pub(crate) fn new(info: BatchInfo, shape: Shape, slot: Slot<T>, free: Sender<Slot<T>>) -> Self {
         Self {
-            info,
+            info: BatchInfo {
+                samples: slot.samples,
+                ..info
+            },
             shape,
             slot: Some(slot),
             free,
@@ -62,7 +67,7 @@ impl HostBatch {
     }
 
     /// The values: rows · channels · height · width (NCHW). Rows of padding are zeros.
-    pub fn pixels(&self) -> &[f32] {
+    pub fn pixels(&self) -> &[T] {
         self.slot.as_ref().map_or(&[], |slot| &slot.pixels)
     }
 
@@ -73,12 +78,19 @@ impl HostBatch {
 
     /// The index in the source of each sample: one per sample, none for padding.
     pub fn indices(&self) -> &[usize] {
-        self.slot.as_ref().map_or(&[], |slot| &slot.indices)
+        self.slot
+            .as_ref()
+            .map_or(&[], |slot| &slot.indices[..self.info.samples])
+    }
+
+    /// The samples of this batch that failed and were skipped or replaced.
+    pub fn failures(&self) -> &[Failure] {
+        self.slot.as_ref().map_or(&[], |slot| &slot.failures)
     }
 
     /// Takes the values away without a copy; the slot gets new memory when it is filled again.
     #[cfg(feature = "candle")]
-    pub(crate) fn take_pixels(&mut self) -> Vec<f32> {
+    pub(crate) fn take_pixels(&mut self) -> Vec<T> {
         self.slot
             .as_mut()
             .map(|slot| std::mem::take(&mut slot.pixels))
@@ -86,7 +98,7 @@ impl HostBatch {
     }
 }
 
-impl Drop for HostBatch {
+impl<T: Element> Drop for HostBatch<T> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             // The channel has room for every slot. It is closed only if the loader is gone.

@@ -1,26 +1,49 @@
-//! How a worker fills a slot.
+//! How a worker fills its part of a slot.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{BatchInfo, Slot};
+use super::{BatchInfo, Failure, OnError, Part};
 use crate::error::{Error, Result};
-use crate::order::{EpochOrder, GlobalBatches, Shard};
+use crate::order::{Draw, EpochOrder, GlobalBatches, Rows, Shard};
+use crate::random::Random;
 use crate::source::{Shape, Source};
-use crate::transform::{Program, SampleKey};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::transform::{Element, Program, SampleKey, Scratch};
+
+/// How many other samples are tried in the place of one that failed.
+const REPLACEMENTS: u64 = 8;
+
+/// Keeps the choice of replacements apart from all other random choices.
+const REPLACE: u64 = 0x7265_706c_6163_6521;
 
 /// All that a batch follows from, besides its epoch and step.
-pub(crate) struct Recipe {
+pub(crate) struct Recipe<T: Element> {
     pub(crate) source: Arc<dyn Source>,
-    pub(crate) program: Program,
+    pub(crate) program: Program<T>,
     pub(crate) batches: GlobalBatches,
     pub(crate) shard: Shard,
     pub(crate) seed: u64,
+    pub(crate) on_error: OnError,
 }
 
-impl Recipe {
+/// Which batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) epoch: u64,
+    pub(crate) step: usize,
+    pub(crate) order: EpochOrder,
+}
+
+/// A worker's own memory.
+pub(crate) struct WorkerMemory {
+    /// For sources that decode.
+    bytes: Vec<u8>,
+    scratch: Scratch,
+}
+
+impl<T: Element> Recipe<T> {
     /// The shape of a row.
     pub(crate) fn shape(&self) -> Shape {
         self.program.output_shape()
@@ -39,55 +62,167 @@ impl Recipe {
         }
     }
 
-    /// Fills `slot` with the batch of `epoch` and `step`; stops early once `cancelled`. A panic in the source or
-    /// in a user's `map` becomes an error.
+    pub(crate) fn worker_memory(&self) -> WorkerMemory {
+        WorkerMemory {
+            bytes: Vec::with_capacity(self.program.input_shape().elements()),
+            scratch: self.program.scratch(),
+        }
+    }
+
+    /// The bytes of a [`worker_memory`](Self::worker_memory).
+    pub(crate) fn worker_bytes(program: &Program<T>) -> usize {
+        program.input_shape().elements() + program.scratch_bytes()
+    }
+
+    /// Fills `part` with its rows of the batch at `place`; stops early once `cancelled`. What failed and was let pass is
+    /// added to `failures`.
     pub(crate) fn fill(
         &self,
-        slot: &mut Slot,
-        order: &EpochOrder,
-        (epoch, step): (u64, usize),
+        part: &mut Part<'_, T>,
+        place: &Place,
+        memory: &mut WorkerMemory,
         cancelled: &AtomicBool,
+        failures: &mut Vec<Failure>,
     ) -> Result<()> {
-        let rows = self.batches.rows(step, self.shard);
+        let rows = self.batches.rows(place.step, self.shard);
+        if part.rows.start == 0 {
+            self.look_ahead(place, &rows)?;
+        }
         let elements = self.shape().elements();
-        slot.pixels.resize(rows.rows * elements, 0.0);
-        slot.labels.resize(rows.rows, 0);
-        slot.indices.clear();
-        for row in 0..rows.samples {
+        let samples = rows.samples.clamp(part.rows.start, part.rows.end) - part.rows.start;
+        for row in 0..samples {
             if cancelled.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let index = order.index(self.batches.position(&rows, row));
-            let output = &mut slot.pixels[row * elements..(row + 1) * elements];
-            let key = SampleKey {
-                seed: self.seed,
-                epoch,
-                index,
+            let position = self.batches.position(&rows, part.rows.start + row);
+            let draw = place.order.draw(position);
+            let output = &mut part.pixels[row * elements..(row + 1) * elements];
+            let (index, label) = match self.read(draw, place.epoch, memory, output) {
+                Ok(label) => (draw.index, label),
+                Err(error) if self.on_error == OnError::Stop => return Err(error),
+                Err(error) => {
+                    failures.push(Failure {
+                        epoch: place.epoch,
+                        step: place.step,
+                        row: part.rows.start + row,
+                        index: draw.index,
+                        error,
+                    });
+                    match self.on_error {
+                        OnError::Replace { .. } => {
+                            self.replace(draw, place.epoch, memory, output)?
+                        }
+                        // The row becomes padding when all parts are done.
+                        _ => continue,
+                    }
+                }
             };
-            // What a panic leaves half-written is written again before anybody reads it.
-            let label = catch_unwind(AssertUnwindSafe(|| {
-                self.read(key, &mut slot.scratch, output)
-            }))
-            .unwrap_or_else(|panic| {
-                Err(Error::WorkerPanic {
-                    index,
-                    message: message(&*panic),
-                })
-            })?;
-            slot.labels[row] = label;
-            slot.indices.push(index);
+            part.labels[row] = label;
+            part.indices[row] = index;
         }
-        slot.pixels[rows.samples * elements..].fill(0.0);
-        slot.labels[rows.samples..].fill(0);
+        part.pixels[samples * elements..].fill(T::default());
+        part.labels[samples..].fill(0);
         Ok(())
     }
 
-    /// Writes one transformed sample into `output` and returns its label.
-    fn read(&self, key: SampleKey, scratch: &mut Vec<u8>, output: &mut [f32]) -> Result<u32> {
-        let sample = self.source.sample(key.index, scratch)?;
-        self.check(key.index, sample.pixels.len(), sample.label)?;
-        self.program.apply(sample, key, output)?;
-        Ok(sample.label)
+    /// At an epoch's start, has the source make sure that it is still what it was. Where the order goes through windows,
+    /// tells the source at the start of each which samples come next and which are done with.
+    fn look_ahead(&self, place: &Place, rows: &Rows) -> Result<()> {
+        if place.step == 0 {
+            self.source.verify()?;
+        }
+        let first = self.batches.position(rows, 0);
+        let order = &place.order;
+        let Some(window) = order.window_of(first) else {
+            return Ok(());
+        };
+        // The batch before this one belongs to the window before, or there is none.
+        let begins = place.step == 0
+            || order.window_of(first.saturating_sub(self.batches.batch_size())) != Some(window);
+        if !begins {
+            return Ok(());
+        }
+        if place.step == 0 {
+            order
+                .window_ranges(window)
+                .for_each(|range| self.source.will_need(range));
+        }
+        if window + 1 < order.windows() {
+            order
+                .window_ranges(window + 1)
+                .for_each(|range| self.source.will_need(range));
+        }
+        // Other workers may still be at the end of the window before this one.
+        if window >= 2 {
+            order
+                .window_ranges(window - 2)
+                .for_each(|range| self.source.done_with(range));
+        }
+        Ok(())
+    }
+
+    /// Writes a sample in the place of one that failed, and returns its index and label.
+    fn replace(
+        &self,
+        failed: Draw,
+        epoch: u64,
+        memory: &mut WorkerMemory,
+        output: &mut [T],
+    ) -> Result<(usize, u32)> {
+        let mut random = Random::new([
+            REPLACE,
+            self.seed,
+            epoch,
+            failed.index as u64,
+            failed.repeat,
+        ]);
+        let mut attempt = || {
+            let draw = Draw {
+                index: random.below(self.source.len() as u64) as usize,
+                repeat: random.next_u64(),
+            };
+            let label = self.read(draw, epoch, memory, output)?;
+            Ok((draw.index, label))
+        };
+        let mut last = attempt();
+        for _ in 1..REPLACEMENTS {
+            if last.is_ok() {
+                break;
+            }
+            last = attempt();
+        }
+        last
+    }
+
+    /// Writes one transformed sample into `output` and returns its label. A panic in the source or in a user's `map`
+    /// becomes an error.
+    fn read(
+        &self,
+        draw: Draw,
+        epoch: u64,
+        memory: &mut WorkerMemory,
+        output: &mut [T],
+    ) -> Result<u32> {
+        let key = SampleKey {
+            seed: self.seed,
+            epoch,
+            index: draw.index,
+            repeat: draw.repeat,
+        };
+        // What a panic leaves half-written is written again before anybody reads it.
+        catch_unwind(AssertUnwindSafe(|| {
+            let sample = self.source.sample(draw.index, &mut memory.bytes)?;
+            self.check(draw.index, sample.pixels.len(), sample.label)?;
+            self.program
+                .apply(sample, key, &mut memory.scratch, output)?;
+            Ok(sample.label)
+        }))
+        .unwrap_or_else(|panic| {
+            Err(Error::WorkerPanic {
+                index: draw.index,
+                message: message(&*panic),
+            })
+        })
     }
 
     /// A user's source may not keep what it promises.

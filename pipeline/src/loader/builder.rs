@@ -4,14 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stream::Stream;
-use super::{Loader, Plan};
-use crate::batch::{Recipe, SlotSize};
+use super::sampling::Sampling;
+use super::stream::{Settings, Stream};
+use super::{Loader, LoaderState, Plan};
+use crate::batch::{OnError, Recipe, SlotSize};
 use crate::error::{Error, Result, invalid};
-use crate::order::{GlobalBatches, Order, Shard, Tail};
+use crate::order::{GlobalBatches, Shard, Tail};
 use crate::sink::{Host, Sink};
-use crate::source::Source;
-use crate::transform::{Program, Transform};
+use crate::source::{Concat, Source};
+use crate::transform::{Element, Program, Transform};
 
 /// Rows of a global batch, unless [`LoaderBuilder::batch_size`] says otherwise.
 pub const DEFAULT_BATCH_SIZE: usize = 32;
@@ -19,9 +20,12 @@ pub const DEFAULT_BATCH_SIZE: usize = 32;
 /// Bytes for batches, unless [`LoaderBuilder::memory_budget`] says otherwise: 64 MiB.
 pub const DEFAULT_MEMORY_BUDGET: usize = 64 << 20;
 
-/// How long a loader waits for a consumer that holds every batch, unless [`LoaderBuilder::slot_timeout`] says
-/// otherwise: 30 seconds.
-pub const DEFAULT_SLOT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a loader waits before it reports a stall, unless [`LoaderBuilder::stall_timeout`] says otherwise: two
+/// minutes.
+pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Batches are cut into parts of at least this many bytes, which are worth a worker's while.
+const LEAST_PART_BYTES: usize = 1 << 20;
 
 /// Describes a [`Loader`]; made by [`Loader::builder`].
 #[derive(Clone)]
@@ -29,15 +33,19 @@ pub const DEFAULT_SLOT_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct LoaderBuilder<K: Sink = Host> {
     source: Arc<dyn Source>,
     batch_size: usize,
-    seed: u64,
-    shuffle: bool,
+    seed: Option<u64>,
+    sampling: Sampling,
+    skip: usize,
+    take: Option<usize>,
     transform: Transform,
     tail: Tail,
     shard: Shard,
     workers: Option<usize>,
     prefetch: Option<usize>,
     memory_budget: usize,
-    slot_timeout: Duration,
+    on_error: OnError,
+    stall_timeout: Duration,
+    resume: Option<LoaderState>,
     sink: K,
 }
 
@@ -46,17 +54,65 @@ impl LoaderBuilder<Host> {
         Self {
             source,
             batch_size: DEFAULT_BATCH_SIZE,
-            seed: 0,
-            shuffle: false,
+            seed: None,
+            sampling: Sampling::default(),
+            skip: 0,
+            take: None,
             transform: Transform::new(),
             tail: Tail::Drop,
             shard: Shard::WHOLE,
             workers: None,
             prefetch: None,
             memory_budget: DEFAULT_MEMORY_BUDGET,
-            slot_timeout: DEFAULT_SLOT_TIMEOUT,
-            sink: Host,
+            on_error: OnError::default(),
+            stall_timeout: DEFAULT_STALL_TIMEOUT,
+            resume: None,
+            sink: Host::default(),
         }
+    }
+
+    pub(super) fn mixed(sources: Vec<(Arc<dyn Source>, u32)>) -> Result<Self> {
+        let weights = sources
+            .iter()
+            .map(|(source, weight)| (source.len(), *weight));
+        let sampling = Sampling::Mixed(weights.collect());
+        let sources = sources.into_iter().map(|(source, _)| source).collect();
+        let mut builder = Self::new(Arc::new(Concat::new(sources)?));
+        // Now, so that weights that can't work are an error of this call.
+        sampling.order(&*builder.source, 0)?;
+        builder.sampling = sampling;
+        Ok(builder)
+    }
+}
+
+impl<T: Element> LoaderBuilder<Host<T>> {
+    /// The type of a batch's values. Default: `f32`.
+    ///
+    /// ```
+    /// use feedline_pipeline::source::InMemory;
+    /// use feedline_pipeline::{Loader, Shape, Transform};
+    ///
+    /// // Bytes as they are stored, cropped and flipped: a device that converts them gets a quarter of the traffic.
+    /// let source = InMemory::new(Shape::new(1, 4, 4), 2, vec![200; 1600], vec![1; 100])?;
+    /// let mut loader = Loader::builder(source)
+    ///     .transform(Transform::new().random_crop(4, 4, 1).random_flip())
+    ///     .element::<u8>()
+    ///     .build()?;
+    /// let batch = loader.epoch(0).next().expect("a batch")?;
+    /// let pixels: &[u8] = batch.pixels();
+    /// # Ok::<(), feedline_pipeline::Error>(())
+    /// ```
+    pub fn element<U: Element>(self) -> LoaderBuilder<Host<U>> {
+        self.sink(Host::default())
+    }
+
+    /// Batches as candle tensors on `device`, instead of plain buffers.
+    #[cfg(feature = "candle")]
+    pub fn device(self, device: &candle_core::Device) -> LoaderBuilder<crate::sink::Candle<T>>
+    where
+        T: candle_core::WithDType,
+    {
+        self.sink(crate::sink::Candle::new(device))
     }
 }
 
@@ -67,15 +123,64 @@ impl<K: Sink> LoaderBuilder<K> {
         self
     }
 
-    /// What every random choice follows from: order and augmentation. Default: 0.
+    /// What every random choice follows from: order and augmentation. Default: 0, or that of a state to
+    /// [`resume`](Self::resume) from.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.seed = Some(seed);
         self
     }
 
     /// Whether each epoch has a random order of its own, over the whole source. Default: no.
+    ///
+    /// This and the four methods below decide on the order of samples; of several, the last one counts.
     pub fn shuffle(mut self, shuffle: bool) -> Self {
-        self.shuffle = shuffle;
+        self.sampling = if shuffle {
+            Sampling::Shuffled
+        } else {
+            Sampling::Sequential
+        };
+        self
+    }
+
+    /// Shuffles a source that is larger than memory: blocks of consecutive samples in a random order, and samples
+    /// at random within a window of many blocks. Pages of a mapped file are asked for a window ahead and given back
+    /// behind, so that about three windows of `window_bytes` are in memory at a time, however large the file.
+    ///
+    /// It mixes less than [`shuffle`](Self::shuffle): what lies in one block comes in one window. [The order's
+    /// documentation](crate::order::Order::block_shuffled) has figures.
+    pub fn shuffle_blocks(mut self, window_bytes: usize) -> Self {
+        self.sampling = Sampling::Blocks { window_bytes };
+        self
+    }
+
+    /// Draws every class equally often, whatever its share of the samples: of as many samples in a row as there are
+    /// classes, one is of each. Within a class every sample comes once before any comes again, in a random order; what an
+    /// epoch sees twice is augmented anew. An epoch has as many samples as the source, or as [`take`](Self::take) says.
+    pub fn class_balanced(mut self) -> Self {
+        self.sampling = Sampling::ClassBalanced;
+        self
+    }
+
+    /// Draws each sample with a probability that is proportional to its weight, each time anew ("with replacement"). An
+    /// epoch has as many samples as the source, or as [`take`](Self::take) says.
+    pub fn weighted(mut self, weights: impl Into<Arc<[f64]>>) -> Self {
+        self.sampling = Sampling::Weighted(weights.into());
+        self
+    }
+
+    /// Leaves out the first `samples` of every epoch's order. Default: none.
+    pub fn skip(mut self, samples: usize) -> Self {
+        self.skip = samples;
+        self
+    }
+
+    /// Ends every epoch after so many `samples`. Default: as many as the source has, less those that are
+    /// [skipped](Self::skip).
+    ///
+    /// In a shuffled order that is another part of the source in every epoch; for always the same samples take a
+    /// [`Subset`](crate::source::Subset). Class-balanced, weighted and mixed epochs may also be longer than the source.
+    pub fn take(mut self, samples: usize) -> Self {
+        self.take = Some(samples);
         self
     }
 
@@ -117,17 +222,25 @@ impl<K: Sink> LoaderBuilder<K> {
         self
     }
 
-    /// How long to wait for a consumer that holds every batch before that is an
-    /// [`Error::SlotsHeld`]. Default: [`DEFAULT_SLOT_TIMEOUT`].
-    pub fn slot_timeout(mut self, timeout: Duration) -> Self {
-        self.slot_timeout = timeout;
+    /// What to do with samples that cannot be read. Default: [`OnError::Stop`].
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
         self
     }
 
-    /// Batches as candle tensors on `device`, instead of plain buffers.
-    #[cfg(feature = "candle")]
-    pub fn device(self, device: &candle_core::Device) -> LoaderBuilder<crate::sink::Candle> {
-        self.sink(crate::sink::Candle::new(device))
+    /// How long to wait before something is reported instead of waited for: a consumer that holds every batch
+    /// ([`Error::SlotsHeld`]), workers that do not finish one ([`Error::Stalled`]). A loader that is dropped waits as long
+    /// for workers that are in the middle of a sample, and then leaves them behind. Default: [`DEFAULT_STALL_TIMEOUT`].
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = timeout;
+        self
+    }
+
+    /// Goes on from where another loader stood, to the bit: with the same data, order, global batch size and seed;
+    /// workers, prefetch depth and world size may be others. The first epoch that is read must then be the state's.
+    pub fn resume(mut self, state: LoaderState) -> Self {
+        self.resume = Some(state);
+        self
     }
 
     /// Batches as `sink` makes them.
@@ -136,14 +249,18 @@ impl<K: Sink> LoaderBuilder<K> {
             source: self.source,
             batch_size: self.batch_size,
             seed: self.seed,
-            shuffle: self.shuffle,
+            sampling: self.sampling,
+            skip: self.skip,
+            take: self.take,
             transform: self.transform,
             tail: self.tail,
             shard: self.shard,
             workers: self.workers,
             prefetch: self.prefetch,
             memory_budget: self.memory_budget,
-            slot_timeout: self.slot_timeout,
+            on_error: self.on_error,
+            stall_timeout: self.stall_timeout,
+            resume: self.resume,
             sink,
         }
     }
@@ -153,17 +270,31 @@ impl<K: Sink> LoaderBuilder<K> {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if the source is empty, the batch size or the number of workers is 0, an
-    /// epoch would have no step, there are more replicas than samples or than rows in a batch, or the
+    /// epoch would have no step, there are more replicas than samples or than rows in a batch, or the order or the
     /// transform does not fit the samples; [`Error::BudgetTooSmall`] if the budget does not hold one batch, or
-    /// not the prefetch depth that was asked for; [`Error::Io`] if no thread can be started.
+    /// not the prefetch depth that was asked for; [`Error::ForeignState`] if the state to resume from belongs to
+    /// other data, another order or seed; [`Error::Io`] if no thread can be started.
     pub fn build(self) -> Result<Loader<K>> {
-        let program = Program::new(&self.transform, self.source.shape())?;
-        let batches = GlobalBatches::new(self.source.len(), self.batch_size, self.tail)?;
-        let fewest = self.batch_size.min(self.source.len());
+        let program = Program::<K::Element>::new(&self.transform, self.source.shape())?;
+        if self.source.is_empty() {
+            return Err(invalid(
+                "number of samples",
+                0,
+                "at least 1: the source is empty",
+            ));
+        }
+        let saved = self.resume.as_ref().map(|state| state.seed);
+        let seed = self.seed.or(saved).unwrap_or(0);
+        let mut order = self.sampling.order(&*self.source, seed)?.skip(self.skip)?;
+        if let Some(samples) = self.take {
+            order = order.take(samples)?;
+        }
+        let batches = GlobalBatches::new(order.len(), self.batch_size, self.tail)?;
+        let fewest = self.batch_size.min(order.len());
         if self.shard.world_size() > fewest {
             let expected = format!(
                 "at most {fewest}, so that every rank gets samples: there are {} of them, in batches of {}",
-                self.source.len(),
+                order.len(),
                 self.batch_size
             );
             return Err(invalid("world size", self.shard.world_size(), expected));
@@ -176,49 +307,72 @@ impl<K: Sink> LoaderBuilder<K> {
         let size = SlotSize {
             rows: batches.rows(0, self.shard).rows,
             shape: program.output_shape(),
-            stored: program.input_shape(),
         };
-        let slot_bytes = size.bytes().unwrap_or(usize::MAX);
-        let slots = self.slots(slot_bytes, workers)?;
+        let slot_bytes = size.bytes::<K::Element>().unwrap_or(usize::MAX);
+        let worker_bytes = Recipe::worker_bytes(&program);
         let plan = Plan {
-            samples: self.source.len(),
+            samples: order.len(),
             steps: batches.steps(),
             rows: size.rows,
             shape: size.shape,
+            element: K::Element::NAME,
             workers,
-            slots,
+            parts: (slot_bytes / LEAST_PART_BYTES).clamp(1, workers.min(size.rows)),
+            slots: self.slots(slot_bytes, workers, worker_bytes)?,
             slot_bytes,
+            worker_bytes,
         };
-        let order = if self.shuffle {
-            Order::shuffled(self.source.len(), self.seed)
-        } else {
-            Order::sequential(self.source.len())
-        };
+
+        let description = format!(
+            "{}, {} samples from {} on, in batches of {}, tail {:?}",
+            self.sampling,
+            order.len(),
+            self.skip,
+            self.batch_size,
+            self.tail
+        );
+        if let Some(state) = &self.resume {
+            let fingerprint = self.source.fingerprint()?;
+            state.check(fingerprint, &description, self.seed, plan.steps)?;
+        }
         let recipe = Recipe {
             source: self.source,
             program,
             batches,
             shard: self.shard,
-            seed: self.seed,
+            seed,
+            on_error: self.on_error,
         };
-        let stream = Stream::new(recipe, order, size, slots, workers, self.slot_timeout)?;
+        let settings = Settings {
+            slots: plan.slots,
+            workers,
+            parts: plan.parts,
+            patience: self.stall_timeout,
+        };
         Ok(Loader {
+            stream: Stream::new(recipe, order, size, settings)?,
             plan,
-            stream,
+            seed,
+            batches: description,
             sink: self.sink,
+            resumed: self.resume.map(|state| (state.epoch, state.step)),
+            failed: 0,
+            at_most_failed: self.on_error.at_most(),
         })
     }
 
-    /// How many slots the budget holds, up to what the prefetch depth needs.
-    fn slots(&self, slot_bytes: usize, workers: usize) -> Result<usize> {
-        let affordable = self.memory_budget / slot_bytes;
+    /// How many slots the budget holds besides the workers' own memory, up to what the prefetch depth needs.
+    fn slots(&self, slot_bytes: usize, workers: usize, worker_bytes: usize) -> Result<usize> {
+        let own = workers.saturating_mul(worker_bytes);
+        let affordable = self.memory_budget.saturating_sub(own) / slot_bytes.max(1);
         // An explicit depth must fit; the default makes do with what there is.
         let least = self.prefetch.map_or(1, |batches| batches.saturating_add(1));
         if affordable < least {
             return Err(Error::BudgetTooSmall {
                 budget: self.memory_budget,
-                needed: slot_bytes.saturating_mul(least),
+                needed: slot_bytes.saturating_mul(least).saturating_add(own),
                 slots: least,
+                workers,
             });
         }
         let most = self
@@ -235,7 +389,7 @@ impl<K: Sink + fmt::Debug> fmt::Debug for LoaderBuilder<K> {
             .field("samples", &self.source.len())
             .field("batch_size", &self.batch_size)
             .field("seed", &self.seed)
-            .field("shuffle", &self.shuffle)
+            .field("sampling", &format_args!("{}", self.sampling))
             .field("transform", &self.transform)
             .field("tail", &self.tail)
             .field("shard", &self.shard)

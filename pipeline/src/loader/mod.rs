@@ -1,17 +1,25 @@
 //! The loader: source, order, transform, batch and sink tied together.
 
+mod batches;
 mod builder;
-mod epoch;
+mod lane;
 mod plan;
+mod sampling;
+mod state;
 mod stream;
 mod workers;
 
-pub use builder::{DEFAULT_BATCH_SIZE, DEFAULT_MEMORY_BUDGET, DEFAULT_SLOT_TIMEOUT, LoaderBuilder};
-pub use epoch::Epoch;
+pub use batches::Batches;
+pub use builder::{
+    DEFAULT_BATCH_SIZE, DEFAULT_MEMORY_BUDGET, DEFAULT_STALL_TIMEOUT, LoaderBuilder,
+};
 pub use plan::Plan;
+pub use state::LoaderState;
 
-use crate::batch::HostBatch;
-use crate::error::Result;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
 use crate::sink::{Host, Sink};
 use crate::source::Source;
 use stream::Stream;
@@ -46,17 +54,65 @@ use stream::Stream;
 /// }
 /// # Ok::<(), feedline_pipeline::Error>(())
 /// ```
+///
+/// An epoch borrows the loader, so that two can't be read at once by mistake:
+///
+/// ```compile_fail
+/// # use feedline_pipeline::source::InMemory;
+/// # use feedline_pipeline::{Loader, Shape};
+/// # let source = InMemory::new(Shape::new(1, 2, 2), 2, vec![255; 400], vec![1; 100]).unwrap();
+/// let mut loader = Loader::builder(source).build().unwrap();
+/// let first = loader.epoch(0);
+/// let second = loader.epoch(1); // cannot borrow `loader` as mutable more than once
+/// first.zip(second).count();
+/// ```
 #[derive(Debug)]
 pub struct Loader<K: Sink = Host> {
     plan: Plan,
-    stream: Stream,
+    seed: u64,
+    /// What epochs and batches are made of, in words.
+    batches: String,
+    stream: Stream<K::Element>,
     sink: K,
+    /// Where the loader was resumed, until it is read from there.
+    resumed: Option<(u64, usize)>,
+    failed: usize,
+    at_most_failed: usize,
 }
 
 impl Loader<Host> {
     /// Starts to describe a loader of `source`. An `Arc` of a source is a source, too.
     pub fn builder(source: impl Source + 'static) -> LoaderBuilder<Host> {
-        LoaderBuilder::new(std::sync::Arc::new(source))
+        LoaderBuilder::new(Arc::new(source))
+    }
+
+    /// Starts to describe a loader that mixes `sources`, each with its weight: of every `sum of weights` samples in a
+    /// row, exactly `weight` come from that source, at random places. Each source is gone through in a random order of
+    /// its own, again and again; an epoch has as many samples as all sources together, unless
+    /// [`take`](LoaderBuilder::take) says otherwise. The index of a sample counts on through the sources.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use feedline_pipeline::source::InMemory;
+    /// use feedline_pipeline::{Loader, Shape, Source};
+    ///
+    /// let source = |label| -> Result<Arc<dyn Source>, feedline_pipeline::Error> {
+    ///     let pictures = InMemory::new(Shape::new(1, 1, 1), 2, vec![0; 100], vec![label; 100])?;
+    ///     Ok(Arc::new(pictures))
+    /// };
+    /// let mut loader = Loader::mixed(vec![(source(0)?, 3), (source(1)?, 1)])?.batch_size(4).build()?;
+    /// for batch in loader.epoch(0) {
+    ///     assert_eq!(batch?.labels().iter().sum::<u32>(), 1);
+    /// }
+    /// # Ok::<(), feedline_pipeline::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if there is no source, if they differ in the shape of their samples or in the number of
+    /// classes, or if a source with a weight has no samples.
+    pub fn mixed(sources: Vec<(Arc<dyn Source>, u32)>) -> Result<LoaderBuilder<Host>> {
+        LoaderBuilder::mixed(sources)
     }
 }
 
@@ -66,18 +122,101 @@ impl<K: Sink> Loader<K> {
         &self.plan
     }
 
-    /// The batches of `epoch`, from its first step.
+    /// The batches of `epoch`, from its first step; after [`resume`](LoaderBuilder::resume), from where it was left.
     ///
     /// Epochs can be read in any order and more than once. To go on with `epoch + 1` after `epoch` is fastest,
     /// as its first batches are ready by then. After an error the iterator ends; the loader can go on with any
     /// epoch.
-    pub fn epoch(&mut self, epoch: u64) -> Epoch<'_, K> {
-        self.stream.seek(epoch);
-        Epoch::new(self, self.plan.steps)
+    ///
+    /// A loader that was resumed must first be read from where it was left: the first batch of any other epoch is an
+    /// [`Error::NotResumed`].
+    pub fn epoch(&mut self, epoch: u64) -> Batches<'_, K> {
+        self.epochs(epoch..epoch.saturating_add(1))
+    }
+
+    /// The batches of several epochs as one iterator, which does not pause where one ends and the next begins.
+    ///
+    /// ```
+    /// # use feedline_pipeline::source::InMemory;
+    /// # use feedline_pipeline::{Loader, Shape};
+    /// # let source = InMemory::new(Shape::new(1, 2, 2), 2, vec![255; 400], vec![1; 100])?;
+    /// let mut loader = Loader::builder(source).batch_size(32).build()?;
+    /// assert_eq!(loader.epochs(0..10).count(), 30);
+    /// # Ok::<(), feedline_pipeline::Error>(())
+    /// ```
+    pub fn epochs(&mut self, epochs: Range<u64>) -> Batches<'_, K> {
+        let steps = self.start(&epochs);
+        Batches::new(self, steps)
+    }
+
+    /// Where the loader stands: what [`LoaderBuilder::resume`] needs to go on with the next batch. While an epoch is
+    /// read, ask [`Batches::state`].
+    ///
+    /// ```
+    /// # use feedline_pipeline::source::InMemory;
+    /// # use feedline_pipeline::{Loader, Shape};
+    /// # let source = InMemory::new(Shape::new(1, 2, 2), 2, vec![255; 400], vec![1; 100])?;
+    /// let builder = Loader::builder(source).batch_size(32).shuffle(true).seed(7);
+    /// let mut loader = builder.clone().build()?;
+    /// let mut batches = loader.epoch(4);
+    /// batches.next();
+    /// let state = batches.state()?; // to be stored with the model
+    ///
+    /// let mut later = builder.resume(state.clone()).build()?;
+    /// let next = later.epoch(state.epoch()).next().expect("a batch")?;
+    /// assert_eq!((next.info().epoch, next.info().step), (4, 1));
+    /// # Ok::<(), feedline_pipeline::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the source says if it can't be read for its [fingerprint](Source::fingerprint).
+    pub fn state(&self) -> Result<LoaderState> {
+        let position = self.resumed.unwrap_or(self.stream.position());
+        let fingerprint = self.stream.source().fingerprint()?;
+        let batches = self.batches.clone();
+        Ok(LoaderState::new(fingerprint, batches, self.seed, position))
+    }
+
+    /// How many samples have failed so far and were skipped or replaced; each batch says
+    /// [which](crate::HostBatch::failures).
+    pub fn failed_samples(&self) -> usize {
+        self.failed
+    }
+
+    /// Goes to where `epochs` begin and says how many batches they have.
+    fn start(&mut self, epochs: &Range<u64>) -> Result<u64> {
+        let mut skipped = 0;
+        if epochs.is_empty() {
+            return Ok(0);
+        }
+        if let Some((epoch, step)) = self.resumed {
+            if epoch != epochs.start {
+                return Err(Error::NotResumed {
+                    epoch,
+                    step,
+                    found: epochs.start,
+                });
+            }
+            skipped = step;
+        }
+        self.stream.seek(epochs.start, skipped)?;
+        self.resumed = None;
+        let steps = (epochs.end - epochs.start).saturating_mul(self.plan.steps as u64);
+        Ok(steps - skipped as u64)
     }
 
     fn next_batch(&mut self) -> Result<K::Batch> {
-        let batch: HostBatch = self.stream.next()?;
+        let batch = self.stream.next()?;
+        self.failed += batch.failures().len();
+        if self.failed > self.at_most_failed {
+            let last = batch.failures().last();
+            return Err(Error::TooManyFailures {
+                failed: self.failed,
+                at_most: self.at_most_failed,
+                last: last.map_or_else(String::new, |failure| failure.error.to_string()),
+            });
+        }
         self.sink.deliver(batch)
     }
 }

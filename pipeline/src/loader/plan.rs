@@ -8,7 +8,7 @@ use crate::source::Shape;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Samples in the source.
+    /// Samples of an epoch, over all replicas.
     pub samples: usize,
     /// Steps in an epoch; the same on every replica.
     pub steps: usize,
@@ -16,19 +16,25 @@ pub struct Plan {
     pub rows: usize,
     /// The shape of one row.
     pub shape: Shape,
+    /// The type of the values, as in "f32".
+    pub element: &'static str,
     /// Worker threads.
     pub workers: usize,
+    /// Into how many parts a batch is cut, so that as many workers fill it together.
+    pub parts: usize,
     /// Batches that exist at a time: the prefetched ones, and the one that the consumer holds.
     pub slots: usize,
     /// Bytes of one slot.
     pub slot_bytes: usize,
+    /// Bytes of one worker's own memory, for what must be decoded or computed in `f32` first.
+    pub worker_bytes: usize,
 }
 
 impl Plan {
-    /// Bytes of all slots together. Besides them the loader needs some KiB; the pages of a mapped file belong
-    /// to the operating system, which takes them back at need.
+    /// Bytes of all slots and workers together. Besides them the loader needs some KiB and its threads their stacks; the
+    /// pages of a mapped file belong to the operating system, which takes them back at need.
     pub fn bytes(&self) -> usize {
-        self.slots * self.slot_bytes
+        self.slots * self.slot_bytes + self.workers * self.worker_bytes
     }
 }
 
@@ -36,11 +42,12 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} samples in {} steps of {} x {}; {} workers fill {} slots of {} bytes, {:.1} MiB together",
+            "{} samples in {} steps of {} x {} {}; {} workers fill {} slots of {} bytes, {:.1} MiB together",
             self.samples,
             self.steps,
             self.rows,
             self.shape,
+            self.element,
             self.workers,
             self.slots,
             self.slot_bytes,

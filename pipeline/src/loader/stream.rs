@@ -1,38 +1,43 @@
 //! The endless row of batches behind the epochs: who fills which slot with what, and when.
 //!
-//! Every slot has a lane of its own: a channel for one finished batch. The stream hands each free slot to the
-//! workers with the next (epoch, step), and remembers in which lanes the next batches will arrive. So batches
-//! come out in order without sorting, and when all slots are full or lent, nothing more is begun.
+//! The stream hands each free slot to the workers with the next (epoch, step), and remembers in which lanes the
+//! next batches will arrive. So batches come out in order without sorting, and when all slots are full or lent,
+//! nothing more is begun.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-
-use super::workers::Workers;
-use crate::batch::{HostBatch, Recipe, Slot, SlotSize};
+use super::lane::Lane;
+use super::workers::{Workers, Workshop};
+use crate::batch::{HostBatch, Place, Recipe, Slot, SlotSize};
 use crate::error::{Error, Result};
-use crate::order::{EpochOrder, Order};
+use crate::order::Order;
+use crate::source::Source;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{Receiver, Sender, bounded};
+use crate::transform::Element;
 
-/// A slot comes back from the workers with what became of it.
-type Outcome = (Slot, Result<()>);
+/// How much work there is at a time, and how long to wait for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) slots: usize,
+    pub(super) workers: usize,
+    /// Into how many parts a batch is cut.
+    pub(super) parts: usize,
+    pub(super) patience: Duration,
+}
 
-pub(super) struct Stream {
-    recipe: Arc<Recipe>,
+pub(super) struct Stream<T: Element> {
+    workshop: Arc<Workshop<T>>,
     order: Order,
-    lanes: Vec<(Sender<Outcome>, Receiver<Outcome>)>,
-    free: (Sender<Slot>, Receiver<Slot>),
-    slot_timeout: Duration,
+    settings: Settings,
+    free: (Sender<Slot<T>>, Receiver<Slot<T>>),
     /// The batches that were handed to the workers, oldest first.
     pending: VecDeque<Pending>,
     /// What the next free slot will hold.
-    next: Cursor,
-    /// Tells the jobs of `pending` that nobody waits for them any more.
-    cancelled: Arc<AtomicBool>,
-    /// Last, so that the channels still exist while the threads end.
+    next: Place,
     workers: Workers,
 }
 
@@ -42,77 +47,78 @@ struct Pending {
     lane: usize,
 }
 
-struct Cursor {
-    epoch: u64,
-    step: usize,
-    /// The order of `epoch`.
-    order: EpochOrder,
-}
-
-impl Stream {
+impl<T: Element> Stream<T> {
     pub(super) fn new(
-        recipe: Recipe,
+        recipe: Recipe<T>,
         order: Order,
         size: SlotSize,
-        slots: usize,
-        workers: usize,
-        slot_timeout: Duration,
+        settings: Settings,
     ) -> Result<Self> {
+        let Settings { slots, workers, .. } = settings;
         let free = bounded(slots);
         for number in 0..slots {
             // The channel has room for all of them.
             let _ = free.0.send(Slot::new(number, size));
         }
+        let workshop = Arc::new(Workshop {
+            recipe,
+            lanes: (0..slots).map(|_| Lane::new()).collect(),
+            cancelled: AtomicBool::new(false),
+        });
+        let queue = slots.saturating_mul(settings.parts);
         Ok(Self {
-            recipe: Arc::new(recipe),
-            order,
-            lanes: (0..slots).map(|_| bounded(1)).collect(),
-            free,
-            slot_timeout,
-            pending: VecDeque::with_capacity(slots),
-            next: Cursor {
+            workers: Workers::start(&workshop, workers, queue, settings.patience)?,
+            next: Place {
                 epoch: 0,
                 step: 0,
                 order: order.epoch(0),
             },
-            cancelled: Arc::default(),
-            workers: Workers::new(workers)?,
+            workshop,
+            order,
+            settings,
+            free,
+            pending: VecDeque::with_capacity(slots),
         })
     }
 
-    /// Makes the first batch of `epoch` the next one, and has the workers start on it.
-    pub(super) fn seek(&mut self, epoch: u64) {
-        let ahead = self
-            .pending
+    pub(super) fn source(&self) -> &dyn Source {
+        &*self.workshop.recipe.source
+    }
+
+    /// The epoch and step of the batch that comes next.
+    pub(super) fn position(&self) -> (u64, usize) {
+        self.pending
             .front()
-            .map_or((self.next.epoch, self.next.step), |p| (p.epoch, p.step));
-        if ahead != (epoch, 0) {
-            self.cancel();
-            self.next = Cursor {
+            .map_or((self.next.epoch, self.next.step), |pending| {
+                (pending.epoch, pending.step)
+            })
+    }
+
+    /// Makes the batch of `step` in `epoch` the next one, and has the workers start on it.
+    pub(super) fn seek(&mut self, epoch: u64, step: usize) -> Result<()> {
+        if self.position() != (epoch, step) {
+            self.cancel()?;
+            self.next = Place {
                 epoch,
-                step: 0,
+                step,
                 order: self.order.epoch(epoch),
             };
         }
         self.submit_free();
+        Ok(())
     }
 
     /// The next batch in order.
-    pub(super) fn next(&mut self) -> Result<HostBatch> {
+    pub(super) fn next(&mut self) -> Result<HostBatch<T>> {
         self.submit_free();
         if self.pending.is_empty() {
             self.wait_for_slot()?;
         }
-        let Some(Pending { epoch, step, lane }) = self.pending.pop_front() else {
-            unreachable!("a slot was just handed to the workers");
-        };
-        let (slot, result) = self.receive(lane);
-        let batch = HostBatch::new(
-            self.recipe.info(epoch, step),
-            self.recipe.shape(),
-            slot,
-            self.free.0.clone(),
-        );
+        let (epoch, step) = self.position();
+        let (slot, result) = self.receive()?;
+        let recipe = &self.workshop.recipe;
+        let info = recipe.info(epoch, step);
+        let batch = HostBatch::new(info, recipe.shape(), slot, self.free.0.clone());
         result.map(|()| batch)
     }
 
@@ -125,41 +131,33 @@ impl Stream {
 
     /// All slots are in the consumer's hands: waits for one, but not for ever.
     fn wait_for_slot(&mut self) -> Result<()> {
-        match self.free.1.recv_timeout(self.slot_timeout) {
+        let patience = self.settings.patience;
+        match self.free.1.recv_timeout(patience) {
             Ok(slot) => {
                 self.submit(slot);
                 Ok(())
             }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                Err(Error::SlotsHeld {
-                    slots: self.lanes.len(),
-                    waited: self.slot_timeout,
-                })
-            }
+            Err(_) => Err(Error::SlotsHeld {
+                slots: self.settings.slots,
+                waited: patience,
+            }),
         }
     }
 
-    fn submit(&mut self, mut slot: Slot) {
+    fn submit(&mut self, slot: Slot<T>) {
         let (epoch, step) = (self.next.epoch, self.next.step);
-        let order = self.next.order.clone();
-        self.pending.push_back(Pending {
-            epoch,
-            step,
-            lane: slot.number,
-        });
-
-        let (recipe, cancelled) = (Arc::clone(&self.recipe), Arc::clone(&self.cancelled));
-        let lane = self.lanes[slot.number].0.clone();
-        self.workers.spawn(move || {
-            let result = recipe.fill(&mut slot, &order, (epoch, step), &cancelled);
-            // The lane is empty: its slot was here. It is closed only if the loader is gone.
-            let _ = lane.send((slot, result));
-        });
+        let lane = slot.number;
+        self.pending.push_back(Pending { epoch, step, lane });
+        let place = self.next.clone();
+        let parts = self.workshop.lanes[lane].begin(slot, place, self.settings.parts);
+        for _ in 0..parts {
+            self.workers.fill(lane);
+        }
 
         self.next.step += 1;
-        if self.next.step == self.recipe.batches.steps() {
+        if self.next.step == self.workshop.recipe.batches.steps() {
             let epoch = epoch.wrapping_add(1);
-            self.next = Cursor {
+            self.next = Place {
                 epoch,
                 step: 0,
                 order: self.order.epoch(epoch),
@@ -168,35 +166,46 @@ impl Stream {
     }
 
     /// Takes back all slots that the workers have.
-    fn cancel(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-        while let Some(Pending { lane, .. }) = self.pending.pop_front() {
-            let (slot, _) = self.receive(lane);
+    fn cancel(&mut self) -> Result<()> {
+        self.workshop.cancelled.store(true, Ordering::Relaxed);
+        while !self.pending.is_empty() {
+            let (slot, _) = self.receive()?;
             let _ = self.free.0.send(slot);
         }
-        self.cancelled.store(false, Ordering::Relaxed);
+        self.workshop.cancelled.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// Waits for a slot from the workers. Every job that was submitted sends its slot, whatever happens in it.
-    fn receive(&self, lane: usize) -> Outcome {
-        self.lanes[lane]
-            .1
-            .recv()
-            .expect("the stream itself holds a sender of every lane")
+    /// Waits for the oldest batch that the workers have. Every slot that was handed to them comes back, whatever
+    /// happens, unless a user's code never returns.
+    fn receive(&mut self) -> Result<super::lane::Outcome<T>> {
+        let (epoch, step) = self.position();
+        let lane = self.pending.front().map_or(0, |pending| pending.lane);
+        match self.workshop.lanes[lane].receive(self.settings.patience) {
+            Some(outcome) => {
+                self.pending.pop_front();
+                Ok(outcome)
+            }
+            None => Err(Error::Stalled {
+                epoch,
+                step,
+                waited: self.settings.patience,
+            }),
+        }
     }
 }
 
-impl Drop for Stream {
+impl<T: Element> Drop for Stream<T> {
     fn drop(&mut self) {
         // What has not begun will not begin; the workers then end by themselves.
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.workshop.cancelled.store(true, Ordering::Relaxed);
     }
 }
 
-impl fmt::Debug for Stream {
+impl<T: Element> fmt::Debug for Stream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream")
-            .field("slots", &self.lanes.len())
+            .field("settings", &self.settings)
             .field("pending", &self.pending.len())
             .field("workers", &self.workers)
             .finish_non_exhaustive()

@@ -87,6 +87,11 @@ impl GlobalBatches {
         })
     }
 
+    /// Rows of a global batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
     /// Steps in an epoch: the same number on every replica.
     pub fn steps(&self) -> usize {
         match self.tail {

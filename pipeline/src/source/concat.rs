@@ -1,6 +1,7 @@
 //! Several sources as one.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Sample, Shape, Source};
@@ -51,6 +52,18 @@ impl Concat {
         let start = if part == 0 { 0 } else { self.ends[part - 1] };
         (&self.parts[part], index - start)
     }
+
+    /// Calls `with` with each part that has some of `samples`, and which of its own they are.
+    fn for_each_part(&self, samples: Range<usize>, with: impl Fn(&dyn Source, Range<usize>)) {
+        let mut start = 0;
+        for (part, &end) in self.parts.iter().zip(&self.ends) {
+            let own = samples.start.max(start)..samples.end.min(end);
+            if !own.is_empty() {
+                with(&**part, own.start - start..own.end - start);
+            }
+            start = end;
+        }
+    }
 }
 
 impl Source for Concat {
@@ -74,6 +87,18 @@ impl Source for Concat {
     fn label(&self, index: usize) -> Result<u32> {
         let (part, index) = self.locate(index);
         part.label(index)
+    }
+
+    fn verify(&self) -> Result<()> {
+        self.parts.iter().try_for_each(Source::verify)
+    }
+
+    fn will_need(&self, samples: Range<usize>) {
+        self.for_each_part(samples, |part, samples| part.will_need(samples));
+    }
+
+    fn done_with(&self, samples: Range<usize>) {
+        self.for_each_part(samples, |part, samples| part.done_with(samples));
     }
 }
 

@@ -1,5 +1,6 @@
 //! MNIST's files: pictures in one IDX file, labels in another.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::gzip::GzipFile;
@@ -18,7 +19,8 @@ pub struct IdxPair {
     shape: Shape,
     classes: usize,
     images: FileBytes,
-    labels: FileBytes,
+    /// One byte a sample: held in memory.
+    labels: Vec<u8>,
 }
 
 /// What the first bytes of an IDX file of unsigned bytes say.
@@ -75,7 +77,11 @@ impl IdxPair {
                 found: label_count.to_string(),
             });
         }
-        if let Some(index) = labels[label_header.length..]
+        let mut scratch = Vec::new();
+        let labels = labels
+            .get(label_header.length..labels.len(), &mut scratch)?
+            .to_vec();
+        if let Some(index) = labels
             .iter()
             .position(|&label| usize::from(label) >= classes)
         {
@@ -85,7 +91,7 @@ impl IdxPair {
                 fault: Fault::LabelOutOfRange,
                 offset: offset as u64,
                 expected: format!("a label below {classes}"),
-                found: labels[offset].to_string(),
+                found: labels[index].to_string(),
             });
         }
         let shape = Shape::new(1, image_header.dimensions[1], image_header.dimensions[2]);
@@ -111,7 +117,9 @@ fn open_idx<const N: usize>(path: &Path, access: Access) -> Result<(Header, File
         None => path.to_owned(),
     };
     let bytes = FileBytes::open(&unpacked, access)?;
-    let header = Header::parse::<N>(&unpacked, &bytes)?;
+    let mut scratch = Vec::new();
+    let start = bytes.get(0..bytes.len().min(header_length), &mut scratch)?;
+    let header = Header::parse::<N>(&unpacked, start)?;
     if bytes.len() as u64 != header.total {
         return Err(Error::Malformed {
             path: unpacked,
@@ -199,9 +207,17 @@ impl Header {
     }
 }
 
+impl IdxPair {
+    /// Where some pictures lie in their file: behind a header of 16 bytes.
+    fn place(&self, samples: Range<usize>) -> Range<usize> {
+        let length = self.shape.elements();
+        16 + samples.start * length..16 + samples.end * length
+    }
+}
+
 impl Source for IdxPair {
     fn len(&self) -> usize {
-        self.labels.len() - 8
+        self.labels.len()
     }
 
     fn shape(&self) -> Shape {
@@ -212,17 +228,27 @@ impl Source for IdxPair {
         self.classes
     }
 
-    fn sample<'a>(&'a self, index: usize, _scratch: &'a mut Vec<u8>) -> Result<Sample<'a>> {
-        let start = 16 + index * self.shape.elements();
-        let pixels = &self.images[start..start + self.shape.elements()];
+    fn sample<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<Sample<'a>> {
         Ok(Sample {
-            pixels,
-            label: u32::from(self.labels[8 + index]),
+            pixels: self.images.get(self.place(index..index + 1), scratch)?,
+            label: u32::from(self.labels[index]),
         })
     }
 
     fn label(&self, index: usize) -> Result<u32> {
-        Ok(u32::from(self.labels[8 + index]))
+        Ok(u32::from(self.labels[index]))
+    }
+
+    fn verify(&self) -> Result<()> {
+        self.images.verify()
+    }
+
+    fn will_need(&self, samples: Range<usize>) {
+        self.images.will_need(self.place(samples));
+    }
+
+    fn done_with(&self, samples: Range<usize>) {
+        self.images.done_with(self.place(samples));
     }
 }
 

@@ -29,8 +29,9 @@ impl InMemory {
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if pixels and labels do not belong to the same
     /// number of pictures, or a label is not below `classes`.
     pub fn new(shape: Shape, classes: usize, pixels: Vec<u8>, labels: Vec<u32>) -> Result<Self> {
-        let expected = labels.len().checked_mul(shape.elements());
-        if expected != Some(pixels.len()) || shape.elements() == 0 {
+        let elements = shape.checked_elements().filter(|&elements| elements > 0);
+        let expected = elements.and_then(|elements| labels.len().checked_mul(elements));
+        if expected != Some(pixels.len()) {
             let expected = format!("the pixels of {} pictures of {shape}", labels.len());
             return Err(invalid(
                 "pixels",

@@ -1,9 +1,10 @@
-//! The bytes of a file, mapped into memory or read.
+//! The bytes of a file: mapped into memory, held there, or read piece by piece.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
-use std::ops::Deref;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use memmap2::Mmap;
 
@@ -12,32 +13,49 @@ use crate::error::{Error, Fault, Result, io_error};
 /// How the bytes of a file are reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// The file is mapped: nothing is copied, and the operating system keeps in memory what is used.
+    /// The file is mapped: nothing is copied, and the operating system keeps in memory what is used. Where the system
+    /// refuses (no address space left, a file system that cannot), the file is [read](Self::Read) instead.
     ///
     /// A mapped file must not change. If another program makes it shorter, touching the missing part kills this
-    /// process with SIGBUS; if it writes into the file, pixels may come out as a mixture. Replacing the file by
-    /// renaming another one over it is safe. Choose [`Copied`](Self::Copied) where you cannot be sure.
+    /// process with SIGBUS; if it writes into the file, pixels may come out as a mixture. Both are looked for at the
+    /// start of every epoch and are an error then, but in the middle of one nothing can be promised. Replacing the file
+    /// by renaming another one over it is safe: the old one stays mapped. Choose [`Read`](Self::Read) or
+    /// [`Copied`](Self::Copied) where you cannot be sure.
     #[default]
     Mapped,
     /// The file is read into memory when it is opened, and may change afterwards.
     Copied,
+    /// Each sample is read from the file when it is needed: slower than mapping, for the price of a system call, but
+    /// whatever happens to the file is an error and never a signal.
+    Read,
 }
 
 /// The bytes of a whole file that is not empty.
 #[derive(Debug)]
-pub(super) enum FileBytes {
+pub(super) struct FileBytes {
+    path: PathBuf,
+    file: File,
+    len: usize,
+    modified: Option<SystemTime>,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
     Mapped(Mmap),
     Copied(Vec<u8>),
+    /// In the file, to be read when needed.
+    InFile,
 }
 
 impl FileBytes {
     pub(super) fn open(path: &Path, access: Access) -> Result<Self> {
         let mut file = open_regular(path)?;
-        let length = file
+        let metadata = file
             .metadata()
-            .map_err(io_error("read the size of it", path))?
-            .len();
-        if length == 0 {
+            .map_err(io_error("read the size of it", path))?;
+        let len = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        if len == 0 {
             return Err(Error::Malformed {
                 path: path.to_owned(),
                 fault: Fault::Empty,
@@ -46,21 +64,152 @@ impl FileBytes {
                 found: "0 bytes".into(),
             });
         }
-        match access {
-            Access::Mapped => {
-                // SAFETY: the map is only read. That nobody changes the file meanwhile is the condition that
-                // `Access::Mapped` states to whoever chooses it.
-                let map = unsafe { Mmap::map(&file) }.map_err(io_error("map it", path))?;
-                Ok(Self::Mapped(map))
-            }
+        let bytes = match access {
+            // SAFETY: the map is only read. That nobody changes the file meanwhile is the condition that
+            // `Access::Mapped` states to whoever chooses it.
+            Access::Mapped => unsafe { Mmap::map(&file) }.map_or(Bytes::InFile, Bytes::Mapped),
             Access::Copied => {
                 let mut bytes = Vec::new();
                 file.read_to_end(&mut bytes)
                     .map_err(io_error("read it", path))?;
-                Ok(Self::Copied(bytes))
+                Bytes::Copied(bytes)
+            }
+            Access::Read => Bytes::InFile,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            // A copy has the length that was read, even if the file grew meanwhile.
+            len: match &bytes {
+                Bytes::Copied(bytes) => bytes.len(),
+                _ => len,
+            },
+            modified: metadata.modified().ok(),
+            file,
+            bytes,
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The bytes in `range`, lent where they lie in memory, else read into `scratch`.
+    pub(super) fn get<'a>(
+        &'a self,
+        range: Range<usize>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8]> {
+        match &self.bytes {
+            Bytes::Mapped(map) => Ok(&map[range]),
+            Bytes::Copied(bytes) => Ok(&bytes[range]),
+            Bytes::InFile => {
+                scratch.resize(range.len(), 0);
+                read_exact_at(&self.file, scratch, range.start as u64)
+                    .map_err(io_error("read it", &self.path))?;
+                Ok(scratch)
             }
         }
     }
+
+    /// Calls `check` with all bytes in order, in pieces that are multiples of `unit` but for the last, and the offset
+    /// of each.
+    pub(super) fn scan(
+        &self,
+        unit: usize,
+        mut check: impl FnMut(usize, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let piece = ((1 << 20) / unit).max(1) * unit;
+        let mut scratch = Vec::new();
+        for start in (0..self.len).step_by(piece) {
+            let end = start.saturating_add(piece).min(self.len);
+            check(start, self.get(start..end, &mut scratch)?)?;
+        }
+        Ok(())
+    }
+
+    /// An error if the file was written to or cut off since it was opened.
+    pub(super) fn verify(&self) -> Result<()> {
+        if matches!(self.bytes, Bytes::Copied(_)) {
+            return Ok(());
+        }
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(io_error("read the size of it", &self.path))?;
+        let changed = |expected: String, found: String, offset| Error::Malformed {
+            path: self.path.clone(),
+            fault: Fault::Changed,
+            offset,
+            expected,
+            found,
+        };
+        if metadata.len() != self.len as u64 {
+            let [expected, found] =
+                [self.len as u64, metadata.len()].map(|len| format!("{len} bytes"));
+            return Err(changed(
+                expected,
+                found,
+                metadata.len().min(self.len as u64),
+            ));
+        }
+        if self.modified.is_some() && modified(&metadata) != self.modified {
+            let expected = "a file that nobody has written to since it was opened";
+            return Err(changed(expected.into(), "a later change".into(), 0));
+        }
+        Ok(())
+    }
+
+    /// Has the system fetch the bytes in `range`, while this thread goes on.
+    pub(super) fn will_need(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(map) = &self.bytes {
+            // Only a hint: if it is not taken, the pages come when they are touched.
+            let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+
+    /// Takes the bytes in `range` out of this process' memory.
+    pub(super) fn done_with(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(map) = &self.bytes {
+            // SAFETY: the pages belong to a file that is mapped read-only, so nothing in them can be lost: who touches
+            // them again, even at this moment, gets the same bytes from the file.
+            let _ = unsafe {
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    range.start,
+                    range.len(),
+                )
+            };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+}
+
+fn modified(metadata: &Metadata) -> Option<SystemTime> {
+    metadata.modified().ok()
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                buffer = &mut buffer[read..];
+                offset += read as u64;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Opens a file, but no folder, device or pipe: reading those would fail later or never end.
@@ -80,15 +229,4 @@ pub(super) fn open_regular(path: &Path) -> Result<File> {
         });
     }
     File::open(path).map_err(io_error("open it", path))
-}
-
-impl Deref for FileBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Copied(bytes) => bytes,
-        }
-    }
 }

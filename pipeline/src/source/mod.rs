@@ -20,9 +20,11 @@ pub use record_file::{RecordFile, RecordFormat};
 pub use split::{Split, split, split_stratified};
 pub use subset::Subset;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::random::{Random, mix};
 
 /// The shape of one picture: channels, height, width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +45,12 @@ impl Shape {
             height,
             width,
         }
+    }
+
+    /// As [`elements`](Self::elements), or `None` if there are more than a `usize` can count.
+    pub(crate) fn checked_elements(self) -> Option<usize> {
+        let plane = self.height.checked_mul(self.width)?;
+        self.channels.checked_mul(plane)
     }
 
     /// Values in one picture: channels · height · width.
@@ -117,8 +125,8 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     ///
-    /// The built-in sources never fail here: they were checked when opened. A user's source returns
-    /// [`Error::Sample`](crate::Error::Sample) with its own error inside.
+    /// The built-in sources never fail here, as they were checked when opened, except for files with
+    /// [`Access::Read`]. A user's source returns [`Error::Sample`](crate::Error::Sample) with its own error inside.
     ///
     /// # Panics
     ///
@@ -138,6 +146,57 @@ pub trait Source: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// A number that tells these data from others, so that a state is not resumed on the wrong ones. By default it
+    /// follows from length, shape, classes and the bytes of up to 64 samples from all over the source.
+    ///
+    /// # Errors
+    ///
+    /// As [`sample`](Source::sample).
+    fn fingerprint(&self) -> Result<u64> {
+        let (shape, len) = (self.shape(), self.len());
+        let numbers = [
+            len,
+            self.classes(),
+            shape.channels,
+            shape.height,
+            shape.width,
+        ];
+        let mut hash = Random::new(numbers.map(|number| number as u64)).next_u64();
+        let mut scratch = Vec::new();
+        let probes = len.min(64);
+        for probe in 0..probes {
+            // In 128 bits, as the product may not fit. The first and the last sample are among them.
+            let index = probe as u128 * (len - 1) as u128 / (probes - 1).max(1) as u128;
+            let sample = self.sample(index as usize, &mut scratch)?;
+            hash = mix(hash ^ u64::from(sample.label));
+            for bytes in sample.pixels.chunks(8) {
+                let mut word = [0; 8];
+                word[..bytes.len()].copy_from_slice(bytes);
+                hash = mix(hash ^ u64::from_le_bytes(word)).wrapping_add(hash.rotate_left(17));
+            }
+        }
+        Ok(hash)
+    }
+
+    /// Checks that the data are still what they were when the source was opened. Called once an epoch.
+    ///
+    /// # Errors
+    ///
+    /// For files: [`Error::Malformed`](crate::Error::Malformed) if one was written to or cut off since.
+    fn verify(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Says that these samples come next, so that a source may begin to fetch them. Only block-wise orders say so.
+    fn will_need(&self, samples: Range<usize>) {
+        let _ = samples;
+    }
+
+    /// Says that these samples are not needed again soon, so that a source may give their memory back.
+    fn done_with(&self, samples: Range<usize>) {
+        let _ = samples;
+    }
 }
 
 impl<S: Source + ?Sized> Source for Arc<S> {
@@ -155,5 +214,17 @@ impl<S: Source + ?Sized> Source for Arc<S> {
     }
     fn label(&self, index: usize) -> Result<u32> {
         (**self).label(index)
+    }
+    fn fingerprint(&self) -> Result<u64> {
+        (**self).fingerprint()
+    }
+    fn verify(&self) -> Result<()> {
+        (**self).verify()
+    }
+    fn will_need(&self, samples: Range<usize>) {
+        (**self).will_need(samples);
+    }
+    fn done_with(&self, samples: Range<usize>) {
+        (**self).done_with(samples);
     }
 }

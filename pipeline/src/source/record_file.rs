@@ -1,5 +1,6 @@
 //! Files of fixed-size records: a few label bytes and the pixels, again and again.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::mapped_file::{Access, FileBytes};
@@ -64,7 +65,17 @@ impl RecordFormat {
     };
 
     fn check(&self) -> Result<()> {
-        let end = self.pixel_offset.saturating_add(self.shape.elements());
+        let Some(end) = self
+            .shape
+            .checked_elements()
+            .and_then(|elements| self.pixel_offset.checked_add(elements))
+        else {
+            return Err(invalid(
+                "record format",
+                format!("{self:?}"),
+                "pixels that can be counted",
+            ));
+        };
         let label_is_a_pixel = (self.pixel_offset..end).contains(&self.label_offset);
         if self.shape.elements() == 0 || self.classes == 0 {
             return Err(invalid(
@@ -124,17 +135,20 @@ impl RecordFile {
                 format!("{rest} bytes at the end of {}", file.bytes.len()),
             ));
         }
-        for (record, bytes) in file.bytes.chunks_exact(format.record_length).enumerate() {
-            let label = bytes[format.label_offset];
-            if usize::from(label) >= format.classes {
-                return Err(file.malformed(
-                    Fault::LabelOutOfRange,
-                    record * format.record_length + format.label_offset,
-                    format!("a label below {}", format.classes),
-                    label.to_string(),
-                ));
+        file.bytes.scan(format.record_length, |start, bytes| {
+            for (record, bytes) in bytes.chunks_exact(format.record_length).enumerate() {
+                let label = bytes[format.label_offset];
+                if usize::from(label) >= format.classes {
+                    return Err(file.malformed(
+                        Fault::LabelOutOfRange,
+                        start + record * format.record_length + format.label_offset,
+                        format!("a label below {}", format.classes),
+                        label.to_string(),
+                    ));
+                }
             }
-        }
+            Ok(())
+        })?;
         Ok(file)
     }
 
@@ -161,9 +175,10 @@ impl RecordFile {
         }
     }
 
-    fn record(&self, index: usize) -> &[u8] {
-        let start = index * self.format.record_length;
-        &self.bytes[start..start + self.format.record_length]
+    /// Where some records lie in the file.
+    fn place(&self, records: Range<usize>) -> Range<usize> {
+        let length = self.format.record_length;
+        records.start * length..records.end * length
     }
 }
 
@@ -180,8 +195,8 @@ impl Source for RecordFile {
         self.format.classes
     }
 
-    fn sample<'a>(&'a self, index: usize, _scratch: &'a mut Vec<u8>) -> Result<Sample<'a>> {
-        let record = self.record(index);
+    fn sample<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<Sample<'a>> {
+        let record = self.bytes.get(self.place(index..index + 1), scratch)?;
         let start = self.format.pixel_offset;
         let pixels = &record[start..start + self.format.shape.elements()];
         Ok(Sample {
@@ -191,7 +206,23 @@ impl Source for RecordFile {
     }
 
     fn label(&self, index: usize) -> Result<u32> {
-        Ok(u32::from(self.record(index)[self.format.label_offset]))
+        let label = self.place(index..index + 1).start + self.format.label_offset;
+        let mut scratch = Vec::new();
+        Ok(u32::from(
+            self.bytes.get(label..label + 1, &mut scratch)?[0],
+        ))
+    }
+
+    fn verify(&self) -> Result<()> {
+        self.bytes.verify()
+    }
+
+    fn will_need(&self, samples: Range<usize>) {
+        self.bytes.will_need(self.place(samples));
+    }
+
+    fn done_with(&self, samples: Range<usize>) {
+        self.bytes.done_with(self.place(samples));
     }
 }
 
@@ -218,7 +249,7 @@ mod tests {
         #[test]
         fn any_file_gives_its_records_or_an_error(bytes in prop::collection::vec(0u8..4, 0..40)) {
             let file = written(&bytes);
-            for access in [Access::Mapped, Access::Copied] {
+            for access in [Access::Mapped, Access::Copied, Access::Read] {
                 match RecordFile::open_with(file.path(), TINY, access) {
                     Ok(source) => {
                         prop_assert_eq!(source.len() * 6, bytes.len());

@@ -1,7 +1,10 @@
 //! Some samples of a source.
 
+use std::ops::Range;
+
 use super::{Sample, Shape, Source};
 use crate::error::{Result, invalid};
+use crate::random::mix;
 
 /// Some samples of another source, in an order of one's own.
 #[derive(Debug, Clone)]
@@ -24,6 +27,13 @@ impl<S: Source> Subset<S> {
                 format!("below {}, the source's length", source.len()),
             )),
             None => Ok(Self { source, indices }),
+        }
+    }
+
+    /// Calls `with` with each run of consecutive samples of the source that `samples` are.
+    fn runs(&self, samples: Range<usize>, with: impl Fn(Range<usize>)) {
+        for run in self.indices[samples].chunk_by(|a, b| a + 1 == *b) {
+            with(run[0]..run[run.len() - 1] + 1);
         }
     }
 
@@ -52,5 +62,25 @@ impl<S: Source> Source for Subset<S> {
 
     fn label(&self, index: usize) -> Result<u32> {
         self.source.label(self.indices[index])
+    }
+
+    fn fingerprint(&self) -> Result<u64> {
+        let mut hash = self.source.fingerprint()?;
+        for &index in &self.indices {
+            hash = mix(hash ^ index as u64).wrapping_add(hash.rotate_left(17));
+        }
+        Ok(hash)
+    }
+
+    fn verify(&self) -> Result<()> {
+        self.source.verify()
+    }
+
+    fn will_need(&self, samples: Range<usize>) {
+        self.runs(samples, |run| self.source.will_need(run));
+    }
+
+    fn done_with(&self, samples: Range<usize>) {
+        self.runs(samples, |run| self.source.done_with(run));
     }
 }

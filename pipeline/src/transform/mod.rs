@@ -1,22 +1,24 @@
 //! What a sample becomes: from the bytes of its record to the numbers of its row in the batch.
 //!
 //! A [`Transform`] is a list of operations. Crops and flips come first, since they only say where a pixel is
-//! read from: they, the conversion to `f32` and any [`scale`](Transform::scale) or
-//! [`normalize`](Transform::normalize) right behind them are one pass that writes each value once. What follows
-//! works in place on the sample's row, which is still in the cache.
+//! read from. All other built-in operations are one multiplication and one addition per value, whose numbers are
+//! folded together beforehand: so a list without [`map`](Transform::map) is one pass that reads each byte and
+//! writes each value once, with a pass over the bytes before it for the means that contrast and standardize need.
 //!
 //! Random choices are keyed by (seed, epoch, sample index, place of the operation in the list). They do not
 //! depend on workers, on the batch or on what happened before.
 
 mod affine;
-mod color;
+mod element;
 mod map;
+mod moments;
 mod program;
-mod standardize;
+mod stage;
 mod window;
 
+pub use element::Element;
 pub use map::MapSample;
-pub(crate) use program::{Program, SampleKey};
+pub(crate) use program::{Program, SampleKey, Scratch};
 
 use crate::error::{BoxError, Result};
 use crate::source::Shape;
@@ -167,7 +169,7 @@ impl Transform {
     /// other: a crop larger than the padded picture, a second crop, a crop or flip behind an operation on
     /// values, not one mean and deviation per channel, a deviation that is not positive, a range that is empty.
     pub fn output_shape(&self, input: Shape) -> Result<Shape> {
-        Ok(Program::new(self, input)?.output_shape())
+        Ok(Program::<f32>::new(self, input)?.output_shape())
     }
 
     fn then(mut self, operation: Operation) -> Self {

@@ -1,9 +1,12 @@
 //! A transform made ready for samples of one shape: everything is checked, what can be fused is fused.
 
-use super::affine::Affine;
+use super::affine::{Affine, Line};
+use super::element::Element;
 use super::map::{Map, MapSample};
+use super::moments::Moments;
+use super::stage::{Stage, ValueOperation};
 use super::window::Window;
-use super::{Operation, Transform, color, standardize};
+use super::{Operation, Transform};
 use crate::error::{Error, Result, invalid};
 use crate::random::Random;
 use crate::source::{Sample, Shape};
@@ -14,22 +17,39 @@ pub(crate) struct SampleKey {
     pub(crate) seed: u64,
     pub(crate) epoch: u64,
     pub(crate) index: usize,
+    /// Tells the draws of a sample that an epoch visits more than once.
+    pub(crate) repeat: u64,
 }
 
+/// Keeps these keys apart from all others of a program.
+const TRANSFORM: u64 = 0x7472_616e_7366_6f72;
+
 impl SampleKey {
-    fn random(self, operation: usize) -> Random {
-        Random::new([self.seed, self.epoch, self.index as u64, operation as u64])
+    pub(super) fn random(self, operation: usize) -> Random {
+        Random::new([
+            TRANSFORM,
+            self.seed,
+            self.epoch,
+            self.index as u64,
+            self.repeat,
+            operation as u64,
+        ])
     }
 }
 
-/// A checked transform of samples of shape `input`. Operations carry their place in the user's list.
+/// A checked transform of samples of shape `input` into elements of type `T`. Operations carry their place in the
+/// user's list.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub(crate) struct Program<T: Element = f32> {
     input: Shape,
     output: Shape,
     windows: Vec<(usize, WindowOperation)>,
-    conversion: Vec<Affine>,
-    values: Vec<(usize, ValueOperation)>,
+    /// From the bytes of the window to values.
+    first: Stage,
+    /// What becomes of the values then: a user's function, and operations behind it.
+    rest: Vec<(usize, Map, Stage)>,
+    /// `first` for each channel, where it is all there is to do and the same for every sample.
+    channels: Option<Vec<T::Channel>>,
 }
 
 #[derive(Debug)]
@@ -46,16 +66,16 @@ enum WindowOperation {
     RandomFlip,
 }
 
+/// A worker's own memory for [`Program::apply`]; made by [`Program::scratch`].
 #[derive(Debug)]
-enum ValueOperation {
-    Affine(Vec<Affine>),
-    Brightness { max_delta: f32 },
-    Contrast { low: f32, high: f32 },
-    Standardize,
-    Map(Map),
+pub(crate) struct Scratch {
+    values: Vec<f32>,
+    moments: Vec<Moments>,
+    lines: Vec<Line>,
+    affine: Vec<Affine>,
 }
 
-impl Program {
+impl<T: Element> Program<T> {
     pub(crate) fn new(transform: &Transform, input: Shape) -> Result<Self> {
         if input.elements() == 0 {
             return Err(invalid(
@@ -68,8 +88,9 @@ impl Program {
             input,
             output: input,
             windows: Vec::new(),
-            conversion: vec![Affine::IDENTITY; input.channels],
-            values: Vec::new(),
+            first: Stage::default(),
+            rest: Vec::new(),
+            channels: None,
         };
         let mut last_value = None;
         for (place, operation) in transform.operations.iter().enumerate() {
@@ -87,11 +108,29 @@ impl Program {
                     }
                     program.push_window(place, operation)?;
                 }
+                _ if !T::TAKES_VALUES => {
+                    let found = format!("{} into {}", operation.name(), T::NAME);
+                    let expected = "crops and flips alone, or another element type";
+                    return Err(invalid("transform", found, expected));
+                }
                 _ => {
                     program.push_value(place, operation)?;
                     last_value = Some(operation.name());
                 }
             }
+        }
+        if program.rest.is_empty() && program.first.is_constant() {
+            // Nothing is drawn: any key will do.
+            let key = SampleKey {
+                seed: 0,
+                epoch: 0,
+                index: 0,
+                repeat: 0,
+            };
+            let mut lines = vec![Line::IDENTITY; input.channels];
+            program.first.fold(key, &[], 0, &mut lines);
+            let channels = lines.into_iter().map(|line| T::channel(line.rounded()));
+            program.channels = Some(channels.collect());
         }
         Ok(program)
     }
@@ -161,9 +200,9 @@ impl Program {
     fn push_value(&mut self, place: usize, operation: &Operation) -> Result<()> {
         let channels = self.input.channels;
         let value = match operation {
-            Operation::Scale => ValueOperation::Affine(vec![Affine::SCALE; channels]),
+            Operation::Scale => ValueOperation::Lines(vec![Line::SCALE; channels]),
             Operation::Normalize { mean, std } => {
-                ValueOperation::Affine(normalization(mean, std, channels)?)
+                ValueOperation::Lines(normalization(mean, std, channels)?)
             }
             &Operation::RandomBrightness { max_delta } => {
                 if !(max_delta.is_finite() && max_delta >= 0.0) {
@@ -178,19 +217,46 @@ impl Program {
                 }
                 ValueOperation::Contrast { low, high }
             }
-            Operation::Map(map) => ValueOperation::Map(map.clone()),
+            Operation::Map(map) => {
+                self.rest.push((place, map.clone(), Stage::default()));
+                return Ok(());
+            }
             _ => ValueOperation::Standardize,
         };
-        match value {
-            // Right behind the conversion to f32, it becomes a part of it.
-            ValueOperation::Affine(next) if self.values.is_empty() => {
-                for (conversion, next) in self.conversion.iter_mut().zip(next) {
-                    *conversion = conversion.then(next);
-                }
-            }
-            value => self.values.push((place, value)),
-        }
+        let stage = match self.rest.last_mut() {
+            Some((_, _, stage)) => stage,
+            None => &mut self.first,
+        };
+        stage.push(place, value);
         Ok(())
+    }
+
+    /// Memory for [`apply`](Self::apply).
+    pub(crate) fn scratch(&self) -> Scratch {
+        let (values, channels) = self.scratch_lengths();
+        Scratch {
+            values: vec![0.0; values],
+            moments: vec![Moments::default(); channels],
+            lines: vec![Line::IDENTITY; channels],
+            affine: vec![Affine::IDENTITY; channels],
+        }
+    }
+
+    /// The bytes of a [`scratch`](Self::scratch).
+    pub(crate) fn scratch_bytes(&self) -> usize {
+        let (values, channels) = self.scratch_lengths();
+        let channel = size_of::<Moments>() + size_of::<Line>() + size_of::<Affine>();
+        values * size_of::<f32>() + channels * channel
+    }
+
+    fn scratch_lengths(&self) -> (usize, usize) {
+        match self.channels {
+            Some(_) => (0, 0),
+            None => (
+                T::SCRATCH_VALUES * self.output.elements(),
+                self.input.channels,
+            ),
+        }
     }
 
     /// Transforms one sample into `output`, whose length is that of the output shape.
@@ -198,52 +264,82 @@ impl Program {
         &self,
         sample: Sample<'_>,
         key: SampleKey,
-        output: &mut [f32],
+        scratch: &mut Scratch,
+        output: &mut [T],
     ) -> Result<()> {
         let mut window = Window::whole(self.input);
         for (place, operation) in &self.windows {
             window = operation.apply(window, || key.random(*place));
         }
-        window.read(sample.pixels, self.input, &self.conversion, output);
-        for (place, operation) in &self.values {
-            match operation {
-                ValueOperation::Affine(affine) => {
-                    let planes = output.chunks_exact_mut(self.output.height * self.output.width);
-                    planes
-                        .zip(affine)
-                        .for_each(|(plane, affine)| affine.apply_to(plane));
-                }
-                &ValueOperation::Brightness { max_delta } => {
-                    color::brightness(output, max_delta, &mut key.random(*place));
-                }
-                &ValueOperation::Contrast { low, high } => {
-                    color::contrast(
-                        output,
-                        self.output.channels,
-                        low,
-                        high,
-                        &mut key.random(*place),
-                    );
-                }
-                ValueOperation::Standardize => standardize::standardize(output),
-                ValueOperation::Map(map) => {
-                    let argument = MapSample {
-                        pixels: output,
-                        shape: self.output,
-                        label: sample.label,
-                        index: key.index,
-                        epoch: key.epoch,
-                        random: key.random(*place),
-                    };
-                    map.call(argument).map_err(|source| Error::Sample {
-                        index: key.index,
-                        stage: "map",
-                        source,
-                    })?;
-                }
+        if let Some(channels) = &self.channels {
+            window.read(sample.pixels, self.input, channels, output);
+            return Ok(());
+        }
+        let plane = self.output.height * self.output.width;
+        let Scratch {
+            values,
+            moments,
+            lines,
+            affine,
+        } = scratch;
+        if self.first.needs_moments() {
+            let planes = sample
+                .pixels
+                .chunks_exact(self.input.height * self.input.width);
+            for (moments, pixels) in moments.iter_mut().zip(planes) {
+                *moments = Moments::of_bytes(window.sums(pixels, self.input), plane);
             }
         }
-        Ok(())
+        self.first.fold(key, moments, plane, lines);
+        for (affine, line) in affine.iter_mut().zip(&*lines) {
+            *affine = line.rounded();
+        }
+        T::with_values(output, values, |values| {
+            window.read(sample.pixels, self.input, affine, values);
+            for (place, map, stage) in &self.rest {
+                let argument = MapSample {
+                    pixels: values,
+                    shape: self.output,
+                    label: sample.label,
+                    index: key.index,
+                    epoch: key.epoch,
+                    random: key.random(*place),
+                };
+                map.call(argument).map_err(|source| Error::Sample {
+                    index: key.index,
+                    stage: "map",
+                    source,
+                })?;
+                change(stage, key, values, plane, moments, lines);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Applies a stage to values in place.
+fn change(
+    stage: &Stage,
+    key: SampleKey,
+    values: &mut [f32],
+    plane: usize,
+    moments: &mut [Moments],
+    lines: &mut [Line],
+) {
+    if stage.is_empty() {
+        return;
+    }
+    if stage.needs_moments() {
+        for (moments, values) in moments.iter_mut().zip(values.chunks_exact(plane)) {
+            *moments = Moments::of_values(values);
+        }
+    }
+    stage.fold(key, moments, plane, lines);
+    for (values, line) in values.chunks_exact_mut(plane).zip(lines) {
+        let affine = line.rounded();
+        values
+            .iter_mut()
+            .for_each(|value| *value = affine.apply(*value));
     }
 }
 
@@ -275,7 +371,7 @@ impl WindowOperation {
     }
 }
 
-fn normalization(mean: &[f32], std: &[f32], channels: usize) -> Result<Vec<Affine>> {
+fn normalization(mean: &[f32], std: &[f32], channels: usize) -> Result<Vec<Line>> {
     for (name, values) in [("mean", mean), ("standard deviation", std)] {
         if values.len() != channels {
             let found = format!("{} values", values.len());
@@ -295,7 +391,7 @@ fn normalization(mean: &[f32], std: &[f32], channels: usize) -> Result<Vec<Affin
     Ok(mean
         .iter()
         .zip(std)
-        .map(|(&mean, &std)| Affine::normalize(mean, std))
+        .map(|(&mean, &std)| Line::normalize(mean, std))
         .collect())
 }
 
@@ -312,12 +408,13 @@ mod tests {
     }
 
     fn apply(transform: &Transform, index: usize) -> Result<Vec<f32>> {
-        let program = Program::new(transform, SHAPE)?;
+        let program = Program::<f32>::new(transform, SHAPE)?;
         let mut output = vec![f32::NAN; program.output_shape().elements()];
         let key = SampleKey {
             seed: 1,
             epoch: 2,
             index,
+            repeat: 0,
         };
         program.apply(
             Sample {
@@ -325,6 +422,7 @@ mod tests {
                 label: 0,
             },
             key,
+            &mut program.scratch(),
             &mut output,
         )?;
         Ok(output)
@@ -364,7 +462,7 @@ mod tests {
     #[test]
     fn random_crops_reach_every_place_and_flips_both_sides() {
         let transform = Transform::new().random_crop(3, 3, 1).random_flip();
-        let program = Program::new(&transform, Shape::new(1, 4, 4)).unwrap();
+        let program = Program::<f32>::new(&transform, Shape::new(1, 4, 4)).unwrap();
         let pixels: Vec<u8> = (1..=16).collect();
         let mut seen = std::collections::HashSet::new();
         for index in 0..2000 {
@@ -373,6 +471,7 @@ mod tests {
                 seed: 0,
                 epoch: 0,
                 index,
+                repeat: 0,
             };
             program
                 .apply(
@@ -381,6 +480,7 @@ mod tests {
                         label: 0,
                     },
                     key,
+                    &mut program.scratch(),
                     &mut output,
                 )
                 .unwrap();
@@ -399,23 +499,31 @@ mod tests {
         let transform = Transform::new()
             .random_brightness(1.0)
             .random_brightness(1.0);
-        let program = Program::new(&transform, Shape::new(1, 1, 1)).unwrap();
-        let value = |seed, epoch, index| {
+        let program = Program::<f32>::new(&transform, Shape::new(1, 1, 1)).unwrap();
+        let drawn = |seed, epoch, index, repeat| {
             let mut output = [0.0];
             let sample = Sample {
                 pixels: &[0],
                 label: 0,
             };
+            let key = SampleKey {
+                seed,
+                epoch,
+                index,
+                repeat,
+            };
             program
-                .apply(sample, SampleKey { seed, epoch, index }, &mut output)
+                .apply(sample, key, &mut program.scratch(), &mut output)
                 .unwrap();
             output[0]
         };
+        let value = |seed, epoch, index| drawn(seed, epoch, index, 0);
+        assert_ne!(value(1, 2, 3), drawn(1, 2, 3, 1));
         assert_eq!(value(1, 2, 3).to_bits(), value(1, 2, 3).to_bits());
         for other in [value(9, 2, 3), value(1, 9, 3), value(1, 2, 9)] {
             assert_ne!(value(1, 2, 3), other);
         }
-        let one = Program::new(
+        let one = Program::<f32>::new(
             &Transform::new().random_brightness(1.0),
             Shape::new(1, 1, 1),
         )
@@ -425,6 +533,7 @@ mod tests {
             seed: 1,
             epoch: 2,
             index: 3,
+            repeat: 0,
         };
         one.apply(
             Sample {
@@ -432,6 +541,7 @@ mod tests {
                 label: 0,
             },
             key,
+            &mut program.scratch(),
             &mut single,
         )
         .unwrap();

@@ -1,6 +1,7 @@
 //! Crop and flip: where each pixel is read from, and the one pass that reads them.
 
-use super::affine::Affine;
+use super::element::Element;
+use super::moments::ByteSums;
 use crate::source::Shape;
 
 /// A view of a picture: `height` × `width` pixels from (`top`, `left`), mirrored or not. What lies outside the
@@ -51,44 +52,141 @@ impl Window {
         }
     }
 
-    /// Reads the window of `pixels` (CHW, of `shape`), converts each channel by its own `affine`, and writes
+    /// Reads the window of `pixels` (CHW, of `shape`), converts each channel by its own `channels`, and writes
     /// `output` (CHW, channels · `height` · `width`) once, from start to end.
-    pub(super) fn read(self, pixels: &[u8], shape: Shape, affine: &[Affine], output: &mut [f32]) {
-        let planes = pixels.chunks_exact(shape.height * shape.width);
+    pub(super) fn read<T: Element>(
+        self,
+        pixels: &[u8],
+        shape: Shape,
+        channels: &[T::Channel],
+        output: &mut [T],
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2.
+            return unsafe { self.read_avx2(pixels, shape, channels, output) };
+        }
+        self.read_portable(pixels, shape, channels, output);
+    }
+
+    /// The same code, compiled for vectors of twice the width. The same bits, too: nothing is fused or reordered.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn read_avx2<T: Element>(
+        self,
+        pixels: &[u8],
+        shape: Shape,
+        channels: &[T::Channel],
+        output: &mut [T],
+    ) {
+        self.read_portable(pixels, shape, channels, output);
+    }
+
+    #[inline(always)]
+    fn read_portable<T: Element>(
+        self,
+        pixels: &[u8],
+        shape: Shape,
+        channels: &[T::Channel],
+        output: &mut [T],
+    ) {
+        let whole = self == Self::whole(shape);
+        let plane = shape.height * shape.width;
         let outputs = output.chunks_exact_mut(self.height * self.width);
-        for ((plane, output), affine) in planes.zip(outputs).zip(affine) {
-            for (y, output) in output.chunks_exact_mut(self.width).enumerate() {
-                let y = self.top + y as isize;
-                if y < 0 || y >= shape.height as isize {
-                    output.fill(affine.offset);
-                } else {
-                    let start = y as usize * shape.width;
-                    self.read_row(&plane[start..start + shape.width], *affine, output);
-                }
+        for ((number, output), channel) in outputs.enumerate().zip(channels) {
+            if whole {
+                let pixels = &pixels[number * plane..(number + 1) * plane];
+                T::convert_all(channel, pixels, output);
+            } else {
+                self.read_rows(pixels, number * plane, shape, channel, output);
             }
         }
     }
 
-    fn read_row(self, row: &[u8], affine: Affine, output: &mut [f32]) {
-        let end = self.left + self.width as isize;
-        let inside = self.left.clamp(0, row.len() as isize)..end.clamp(0, row.len() as isize);
-        let before = (-self.left).clamp(0, self.width as isize) as usize;
-        let pixels = &row[inside.start as usize..inside.end as usize];
+    /// Reads one channel, whose pixels begin at `start`.
+    #[inline(always)]
+    fn read_rows<T: Element>(
+        self,
+        pixels: &[u8],
+        start: usize,
+        shape: Shape,
+        channel: &T::Channel,
+        output: &mut [T],
+    ) {
+        let zero = T::convert(channel, 0);
+        // How many columns of the window lie beside the picture; in a mirror, they change sides.
+        let left = (-self.left).clamp(0, self.width as isize) as usize;
+        let right = self.left + self.width as isize - shape.width as isize;
+        let right = right.clamp(0, self.width as isize) as usize;
+        let (first, last) = if self.flipped {
+            (right, left)
+        } else {
+            (left, right)
+        };
+        for (y, output) in output.chunks_exact_mut(self.width).enumerate() {
+            let y = self.top + y as isize;
+            if y < 0 || y >= shape.height as isize || left + right >= self.width {
+                output.fill(zero);
+                continue;
+            }
+            // As if rows had no ends: what is read beside the picture is another row's, and is painted over.
+            let from = (start + y as usize * shape.width) as isize + self.left;
+            let whole = from..from + self.width as isize;
+            if whole.start >= 0 && whole.end <= pixels.len() as isize {
+                let pixels = &pixels[whole.start as usize..whole.end as usize];
+                self.read_row(channel, pixels, output);
+            } else {
+                // The sample's first row or last juts out.
+                let inside = (from + left as isize) as usize..(whole.end - right as isize) as usize;
+                let width = output.len();
+                self.read_row(channel, &pixels[inside], &mut output[first..width - last]);
+            }
+            for value in &mut output[..first] {
+                *value = zero;
+            }
+            for value in &mut output[self.width - last..] {
+                *value = zero;
+            }
+        }
+    }
+
+    /// The sums of the bytes that [`read`](Self::read) reads of one channel.
+    #[inline(always)]
+    pub(super) fn sums(self, plane: &[u8], shape: Shape) -> ByteSums {
+        let mut sums = ByteSums::default();
+        let inside = |start: isize, length: usize, end: usize| {
+            let limit = |place: isize| place.clamp(0, end as isize) as usize;
+            limit(start)..limit(start + length as isize)
+        };
+        let columns = inside(self.left, self.width, shape.width);
+        for y in inside(self.top, self.height, shape.height) {
+            let row = &plane[y * shape.width..(y + 1) * shape.width];
+            sums.add(&row[columns.clone()]);
+        }
+        sums
+    }
+
+    /// Converts `pixels` into `output`, which is as long: in order, or the last one first.
+    #[inline(always)]
+    fn read_row<T: Element>(self, channel: &T::Channel, pixels: &[u8], output: &mut [T]) {
+        // Eight at a time, whose conversion the compiler vectorises: rows are too short for longer loops to pay.
+        let (outputs, last) = output.as_chunks_mut::<8>();
         if self.flipped {
-            let (output, outside) = output.split_at_mut(self.width - before);
-            outside.fill(affine.offset);
-            let (outside, output) = output.split_at_mut(output.len() - pixels.len());
-            outside.fill(affine.offset);
-            for (value, &pixel) in output.iter_mut().zip(pixels.iter().rev()) {
-                *value = affine.apply(f32::from(pixel));
+            let (rest, eights) = pixels.as_rchunks::<8>();
+            for (output, &eight) in outputs.iter_mut().zip(eights.iter().rev()) {
+                let eight = u64::from_le_bytes(eight).swap_bytes().to_le_bytes();
+                *output = eight.map(|pixel| T::convert(channel, pixel));
+            }
+            for (value, &pixel) in last.iter_mut().zip(rest.iter().rev()) {
+                *value = T::convert(channel, pixel);
             }
         } else {
-            let (outside, output) = output.split_at_mut(before);
-            outside.fill(affine.offset);
-            let (output, outside) = output.split_at_mut(pixels.len());
-            outside.fill(affine.offset);
-            for (value, &pixel) in output.iter_mut().zip(pixels) {
-                *value = affine.apply(f32::from(pixel));
+            let (eights, rest) = pixels.as_chunks::<8>();
+            for (output, eight) in outputs.iter_mut().zip(eights) {
+                *output = eight.map(|pixel| T::convert(channel, pixel));
+            }
+            for (value, &pixel) in last.iter_mut().zip(rest) {
+                *value = T::convert(channel, pixel);
             }
         }
     }
@@ -96,6 +194,7 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use super::super::affine::Affine;
     use super::*;
     use proptest::prelude::*;
 
@@ -131,8 +230,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_crop_and_flip_reads_the_same_pixels_as_a_naive_loop(
-            (height, width) in (1usize..7, 1usize..7),
-            (crop_height, crop_width) in (1usize..9, 1usize..9),
+            (height, width) in (1usize..7, 1usize..36),
+            (crop_height, crop_width) in (1usize..9, 1usize..40),
             (top, left) in (-9isize..9, -9isize..9),
             (flip_before, flip_after) in any::<(bool, bool)>(),
         ) {
@@ -151,6 +250,9 @@ mod tests {
             }
             let mut output = vec![f32::NAN; crop_height * crop_width];
             window.read(&pixels, shape, &[Affine::IDENTITY], &mut output);
+            let mut sums = ByteSums::default();
+            sums.add(&output.iter().map(|&value| value as u8).collect::<Vec<_>>());
+            prop_assert_eq!(window.sums(&pixels, shape), sums);
             prop_assert_eq!(output, naive.0.concat());
         }
     }

@@ -1,0 +1,50 @@
+//! Other loaders, each in its own Python environment.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::measure::Row;
+use crate::workload::Workload;
+
+const SYSTEMS: [&str; 4] = ["tf", "torch", "ffcv", "grain"];
+
+/// Runs every loader that has an environment in `environments` on the data in `data`.
+pub(crate) fn run(
+    environments: &Path,
+    data: &Path,
+    workers: usize,
+    workloads: &[Workload],
+) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/loaders.py");
+    let wanted: Vec<&str> = workloads.iter().map(|workload| workload.name).collect();
+    let mut rows = Vec::new();
+    for system in SYSTEMS {
+        let python = environments.join(system).join("bin/python");
+        if !python.exists() {
+            continue;
+        }
+        let output = Command::new(&python)
+            .arg(&script)
+            .args(["--system", system, "--workers", &workers.to_string()])
+            .args(["--only", &wanted.join(",")])
+            .arg(data)
+            .output()?;
+        if !output.status.success() {
+            let message = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{system}: {message}").into());
+        }
+        // A line for each figure: workload, system, images per second, with tabs between them.
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let fields: Vec<&str> = line.split('\t').collect();
+            if let [workload, name, rate] = fields[..] {
+                rows.push(Row {
+                    workload: workload.into(),
+                    system: name.into(),
+                    samples_per_second: rate.parse()?,
+                    own: None,
+                });
+            }
+        }
+    }
+    Ok(rows)
+}

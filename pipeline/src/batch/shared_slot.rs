@@ -1,0 +1,153 @@
+//! A slot that several workers fill at once.
+
+use std::ops::Range;
+
+use super::Slot;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::transform::Element;
+
+/// A slot cut into parts of consecutive rows. Each part is handed out once, to whichever worker comes first.
+#[derive(Debug)]
+pub(crate) struct SharedSlot<T> {
+    slot: Slot<T>,
+    /// Where the slot's vectors lie, taken once, so that parts do not go through the vectors.
+    pixels: *mut T,
+    labels: *mut u32,
+    indices: *mut usize,
+    elements: usize,
+    rows: usize,
+    rows_per_part: usize,
+    /// Parts that were handed out.
+    claimed: AtomicUsize,
+    /// Parts that are not done yet.
+    left: AtomicUsize,
+}
+
+// SAFETY: the pointers lead into vectors that the slot owns, of elements that may be sent. Threads that share it
+// reach the vectors through `claim` alone, which hands every row to one of them.
+unsafe impl<T: Element> Send for SharedSlot<T> {}
+// SAFETY: as for `Send`.
+unsafe impl<T: Element> Sync for SharedSlot<T> {}
+
+/// Some rows of a slot, for one worker alone.
+#[derive(Debug)]
+pub(crate) struct Part<'a, T> {
+    /// Where the rows are in the slot.
+    pub(crate) rows: Range<usize>,
+    pub(crate) pixels: &'a mut [T],
+    pub(crate) labels: &'a mut [u32],
+    pub(crate) indices: &'a mut [usize],
+}
+
+impl<T: Element> SharedSlot<T> {
+    pub(crate) fn new(mut slot: Slot<T>, parts: usize) -> Self {
+        slot.refit();
+        let rows = slot.size.rows;
+        let rows_per_part = rows.div_ceil(parts.max(1)).max(1);
+        Self {
+            pixels: slot.pixels.as_mut_ptr(),
+            labels: slot.labels.as_mut_ptr(),
+            indices: slot.indices.as_mut_ptr(),
+            elements: slot.size.shape.elements(),
+            rows,
+            rows_per_part,
+            claimed: AtomicUsize::new(0),
+            left: AtomicUsize::new(rows.div_ceil(rows_per_part)),
+            slot,
+        }
+    }
+
+    /// How many parts there are.
+    pub(crate) fn parts(&self) -> usize {
+        self.rows.div_ceil(self.rows_per_part)
+    }
+
+    /// The next part, until all are handed out.
+    pub(crate) fn claim(&self) -> Option<Part<'_, T>> {
+        // Relaxed: who gets a number is all that matters; the slot itself came here through a lock.
+        let number = self.claimed.fetch_add(1, Ordering::Relaxed);
+        if number >= self.parts() {
+            return None;
+        }
+        let start = number * self.rows_per_part;
+        let rows = start..(start + self.rows_per_part).min(self.rows);
+        let (count, elements) = (rows.len(), self.elements);
+        // SAFETY: `rows` lies below `self.rows`, for which the three vectors were made, and their memory does not move
+        // while `self` is borrowed. No other part has one of these rows, as every number below `parts()` is
+        // handed out once, and nothing else reaches the vectors before `into_slot`, which needs `self` back.
+        unsafe {
+            Some(Part {
+                pixels: std::slice::from_raw_parts_mut(
+                    self.pixels.add(start * elements),
+                    count * elements,
+                ),
+                labels: std::slice::from_raw_parts_mut(self.labels.add(start), count),
+                indices: std::slice::from_raw_parts_mut(self.indices.add(start), count),
+                rows,
+            })
+        }
+    }
+
+    /// Says that a claimed part is filled. `true` for the last one: what all threads wrote is then visible.
+    pub(crate) fn finish(&self, _part: Part<'_, T>) -> bool {
+        self.left.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// The slot, when no part is in use any more.
+    pub(crate) fn into_slot(self) -> Slot<T> {
+        self.slot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::SlotSize;
+    use crate::source::Shape;
+    use proptest::prelude::*;
+
+    fn slot(rows: usize) -> Slot<u8> {
+        let shape = Shape::new(1, 1, 3);
+        Slot::new(0, SlotSize { rows, shape })
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_belongs_to_one_part(rows in 1usize..50, parts in 1usize..60) {
+            let shared = SharedSlot::new(slot(rows), parts);
+            let mut claimed = Vec::new();
+            while let Some(part) = shared.claim() {
+                prop_assert_eq!(part.pixels.len(), part.rows.len() * 3);
+                prop_assert_eq!(part.labels.len(), part.rows.len());
+                claimed.push(part);
+            }
+            prop_assert!(claimed.len() <= parts);
+            let all: Vec<usize> = claimed.iter().flat_map(|part| part.rows.clone()).collect();
+            prop_assert!(all.into_iter().eq(0..rows));
+            let last = claimed.len();
+            for (count, part) in claimed.into_iter().enumerate() {
+                prop_assert_eq!(shared.finish(part), count + 1 == last);
+            }
+        }
+    }
+
+    #[test]
+    fn what_many_threads_write_is_in_the_slot() {
+        let shared = SharedSlot::new(slot(40), 13);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while let Some(part) = shared.claim() {
+                        for (pixels, row) in part.pixels.chunks_mut(3).zip(part.rows.clone()) {
+                            pixels.fill(row as u8);
+                        }
+                        part.labels.fill(7);
+                    }
+                });
+            }
+        });
+        let slot = shared.into_slot();
+        let expected: Vec<u8> = (0..40).flat_map(|row| [row; 3]).collect();
+        assert_eq!((slot.pixels, slot.labels), (expected, vec![7; 40]));
+    }
+}

@@ -1,0 +1,65 @@
+//! Epochs as an iterator.
+
+use std::iter::FusedIterator;
+
+use super::{Loader, LoaderState};
+use crate::error::{Error, Result};
+use crate::sink::{Host, Sink};
+
+/// The batches of one or more epochs, in order. Made by [`Loader::epoch`] and [`Loader::epochs`].
+#[derive(Debug)]
+pub struct Batches<'a, K: Sink = Host> {
+    loader: &'a mut Loader<K>,
+    remaining: u64,
+    /// Why there are none.
+    refusal: Option<Error>,
+}
+
+impl<'a, K: Sink> Batches<'a, K> {
+    pub(super) fn new(loader: &'a mut Loader<K>, steps: Result<u64>) -> Self {
+        let (remaining, refusal) = match steps {
+            Ok(steps) => (steps, None),
+            Err(error) => (1, Some(error)),
+        };
+        Self {
+            loader,
+            remaining,
+            refusal,
+        }
+    }
+
+    /// Where the loader stands: what [`LoaderBuilder::resume`](super::LoaderBuilder::resume) needs to go on with the
+    /// batch that [`next`](Iterator::next) would give.
+    ///
+    /// # Errors
+    ///
+    /// As [`Loader::state`].
+    pub fn state(&self) -> Result<LoaderState> {
+        self.loader.state()
+    }
+}
+
+impl<K: Sink> Iterator for Batches<'_, K> {
+    type Item = Result<K::Batch>;
+
+    /// The next batch; waits for it if no worker has finished it yet.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.remaining == 0 {
+            return None;
+        }
+        let batch = match self.refusal.take() {
+            Some(error) => Err(error),
+            None => self.loader.next_batch(),
+        };
+        self.remaining = if batch.is_ok() { self.remaining - 1 } else { 0 };
+        Some(batch)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // An error ends the epoch early.
+        let most = usize::try_from(self.remaining).ok();
+        (self.remaining.min(1) as usize, most)
+    }
+}
+
+impl<K: Sink> FusedIterator for Batches<'_, K> {}
