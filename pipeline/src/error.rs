@@ -29,11 +29,12 @@ pub enum Error {
     /// A file was opened and is not what its format demands.
     #[error("{}: {fault} at byte {offset}: expected {expected}, found {found}; {}", path.display(), fault.advice())]
     Malformed {
-        /// The file.
+        /// The file that was read: once a compressed file is unpacked, the unpacked one.
         path: PathBuf,
         /// What kind of defect it is.
         fault: Fault,
-        /// Where in the file, in bytes from its start.
+        /// Where in the file, in bytes from its start. In a compressed file the bytes of its content count, unless
+        /// the fault is [`DamagedCompression`](Fault::DamagedCompression).
         offset: u64,
         /// What the format demands there.
         expected: String,
@@ -171,6 +172,8 @@ pub enum Fault {
     LabelOutOfRange,
     /// Images and labels differ in number, or a file does not hold as many samples as the data set has.
     WrongCount,
+    /// It is sound, but another data set's, or an archive that lacks a file of this one.
+    OtherDataset,
     /// The compressed stream is damaged.
     DamagedCompression,
     /// It is a folder or a device where a file must be.
@@ -188,6 +191,9 @@ impl Fault {
             Self::WrongMagic | Self::WrongDimensions => "is it a file of this data set?",
             Self::LabelOutOfRange => "is the number of classes right, and is it this data set?",
             Self::WrongCount => "is it the whole set, and do its files belong together?",
+            Self::OtherDataset => {
+                "is it a file of this data set? sets whose files have the same names need folders of their own"
+            }
             Self::NotAFile => "name the file itself",
             Self::NotAFolder => "name the folder that it lies in",
         }
@@ -203,6 +209,7 @@ impl std::fmt::Display for Fault {
             Self::WrongDimensions => "wrong dimensions",
             Self::LabelOutOfRange => "label out of range",
             Self::WrongCount => "wrong number of samples",
+            Self::OtherDataset => "another data set",
             Self::DamagedCompression => "damaged compressed data",
             Self::NotAFile => "not a regular file",
             Self::NotAFolder => "not a folder",
