@@ -1,12 +1,24 @@
 //! Where unpacked files go: beside their archive, or into the user's cache folder.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use etcetera::BaseStrategy;
 use tempfile::NamedTempFile;
 
 use crate::error::{Result, invalid, io_error};
+use crate::random::mix;
+
+/// Where the content of a compressed file lies, or goes.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// It lies here from an earlier time.
+    Ready(PathBuf),
+    /// It is nowhere yet and goes here.
+    Free(PathBuf),
+}
 
 /// The folder for what can be made again: `$FEEDLINE_CACHE`, or `feedline` in the user's cache folder.
 /// It is created if need be.
@@ -25,27 +37,86 @@ pub(crate) fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Where the content of the file `origin` goes under the name `name`: beside `origin`, or in the cache folder if
-/// that cannot be written. A place in the cache belongs to this version of `origin` only.
-pub(crate) fn destination(origin: &Path, name: &str) -> Result<PathBuf> {
-    let beside = match origin.parent() {
+/// Looks for the content of the file `origin` under the name `name`: beside `origin`, then in the cache folder.
+/// `is_whole` says whether something is all of it.
+///
+/// Nothing beside `origin` is ever replaced, as it may be somebody's own. If the name is taken there by something
+/// else, or by what is older than `origin`, or if nothing can be written there, the content goes to the cache folder.
+pub(crate) fn place(
+    origin: &Path,
+    name: &OsStr,
+    is_whole: impl Fn(&Path) -> bool,
+) -> Result<Place> {
+    let folder = match origin.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    if can_be_written(beside) {
-        return Ok(beside.join(name));
+    let beside = folder.join(name);
+    if is_whole(&beside) && is_current(&beside, origin) {
+        return Ok(Place::Ready(beside));
     }
+    // Also a link to nothing is somebody's own.
+    if std::fs::symlink_metadata(&beside).is_err() && can_be_written(folder) {
+        return Ok(Place::Free(beside));
+    }
+    let cached = cached(origin, name)?;
+    if is_whole(&cached) {
+        return Ok(Place::Ready(cached));
+    }
+    if cached.is_dir() {
+        // Somebody has tidied up here; no folder can be moved over the rest.
+        std::fs::remove_dir_all(&cached).map_err(io_error("remove it", &cached))?;
+    }
+    Ok(Place::Free(cached))
+}
+
+/// A place in the cache folder that belongs to this version of `origin` only.
+fn cached(origin: &Path, name: &OsStr) -> Result<PathBuf> {
     let metadata = std::fs::metadata(origin).map_err(io_error("open it", origin))?;
-    let mut hasher = DefaultHasher::new();
-    std::fs::canonicalize(origin)
-        .map_err(io_error("open it", origin))?
-        .hash(&mut hasher);
-    metadata.len().hash(&mut hasher);
-    metadata
+    let path = std::fs::canonicalize(origin).map_err(io_error("open it", origin))?;
+    let modified = metadata
         .modified()
-        .map_err(io_error("read the time of it", origin))?
-        .hash(&mut hasher);
-    Ok(folder()?.join(format!("{:016x}-{name}", hasher.finish())))
+        .map_err(io_error("read the time of it", origin))?;
+    let mut file = OsString::from(format!("{:016x}-", key(&path, metadata.len(), modified)));
+    file.push(name);
+    Ok(folder()?.join(file))
+}
+
+/// The same in every process and with every release of Rust, so that what was unpacked is found again.
+fn key(path: &Path, length: u64, modified: SystemTime) -> u64 {
+    let time = modified
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_else(|before| before.duration());
+    let bytes = path.as_os_str().as_encoded_bytes().iter().copied();
+    bytes
+        .chain(length.to_le_bytes())
+        .chain(time.as_nanos().to_le_bytes())
+        .fold(0, |hash, byte| mix(hash ^ u64::from(byte)))
+}
+
+/// Whether what lies at `path` is not older than the file `origin` that it came from.
+fn is_current(path: &Path, origin: &Path) -> bool {
+    let metadata = |path| std::fs::metadata(path).ok();
+    let made = metadata(path).and_then(|metadata| made(&metadata));
+    let written = metadata(origin).and_then(|metadata| metadata.modified().ok());
+    made.zip(written)
+        .is_some_and(|(made, written)| made >= written)
+}
+
+/// When a file came to where it is. tar sets the time of what it unpacks back to what it was for the author; when
+/// it did so is the status change.
+#[cfg(unix)]
+fn made(metadata: &Metadata) -> Option<SystemTime> {
+    use std::os::unix::fs::MetadataExt;
+    let seconds = metadata.ctime().try_into().ok()?;
+    let nanoseconds = metadata.ctime_nsec().try_into().ok()?;
+    let changed = UNIX_EPOCH.checked_add(std::time::Duration::new(seconds, nanoseconds));
+    changed.max(metadata.modified().ok())
+}
+
+#[cfg(not(unix))]
+fn made(metadata: &Metadata) -> Option<SystemTime> {
+    metadata.modified().ok()
 }
 
 /// Whether files may be made in `folder`. One without any write permission is meant to stay as it is, even if
@@ -83,20 +154,79 @@ pub(crate) fn keep(file: NamedTempFile, destination: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// A folder with a file `a.gz` in it, written in 2001.
+    fn origin() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let origin = folder.path().join("a.gz");
+        std::fs::write(&origin, "x").unwrap();
+        set_time(&origin, 1_000_000_000);
+        (folder, origin)
+    }
+
+    fn set_time(path: &Path, seconds: u64) {
+        let time = UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(time).unwrap();
+    }
+
+    /// Where `a` is, or goes, if any file passes for it.
+    fn place_of(origin: &Path) -> Place {
+        place(origin, OsStr::new("a"), Path::is_file).unwrap()
+    }
+
+    fn goes_to_the_cache(origin: &Path) -> bool {
+        let cache = folder().unwrap();
+        matches!(place_of(origin), Place::Free(path) if path.starts_with(&cache))
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_read_only_folder_is_left_as_it_is() {
         use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let origin = folder.path().join("a.gz");
-        std::fs::write(&origin, "x").unwrap();
-        assert_eq!(destination(&origin, "a").unwrap(), folder.path().join("a"));
-
+        let (folder, origin) = origin();
+        assert!(matches!(place_of(&origin), Place::Free(path) if path == folder.path().join("a")));
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o555)).unwrap();
-        let elsewhere = destination(&origin, "a").unwrap();
-        assert!(!elsewhere.starts_with(folder.path()), "{elsewhere:?}");
-        assert_eq!(destination(&origin, "a").unwrap(), elsewhere);
+        assert!(goes_to_the_cache(&origin));
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn what_is_older_than_its_origin_is_neither_used_nor_replaced() {
+        let (folder, origin) = origin();
+        let beside = folder.path().join("a");
+        std::fs::write(&beside, "").unwrap();
+        assert!(matches!(place_of(&origin), Place::Ready(path) if path == beside));
+        // 2096: written after `a`.
+        set_time(&origin, 4_000_000_000);
+        assert!(goes_to_the_cache(&origin));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_tar_has_given_an_old_time_is_used() {
+        let (folder, origin) = origin();
+        let beside = folder.path().join("a");
+        std::fs::write(&beside, "").unwrap();
+        set_time(&beside, 500_000_000);
+        assert!(matches!(place_of(&origin), Place::Ready(path) if path == beside));
+    }
+
+    #[test]
+    fn something_else_of_that_name_is_not_replaced() {
+        let (folder, origin) = origin();
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        assert!(goes_to_the_cache(&origin));
+    }
+
+    #[test]
+    fn a_place_in_the_cache_belongs_to_one_version_and_never_changes() {
+        let time = UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 5);
+        let path = Path::new("/data/a.gz");
+        // Golden: a change makes everybody unpack again.
+        assert_eq!(key(path, 7, time), 17532510578888320772);
+        assert_ne!(key(path, 8, time), key(path, 7, time));
+        assert_ne!(key(path, 7, UNIX_EPOCH), key(path, 7, time));
+        assert_ne!(key(Path::new("/data/b.gz"), 7, time), key(path, 7, time));
     }
 
     #[test]

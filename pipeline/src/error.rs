@@ -29,11 +29,12 @@ pub enum Error {
     /// A file was opened and is not what its format demands.
     #[error("{}: {fault} at byte {offset}: expected {expected}, found {found}; {}", path.display(), fault.advice())]
     Malformed {
-        /// The file.
+        /// The file that was read: once a compressed file is unpacked, the unpacked one.
         path: PathBuf,
         /// What kind of defect it is.
         fault: Fault,
-        /// Where in the file, in bytes from its start.
+        /// Where in the file, in bytes from its start. In a compressed file the bytes of its content count, unless
+        /// the fault is [`DamagedCompression`](Fault::DamagedCompression).
         offset: u64,
         /// What the format demands there.
         expected: String,
@@ -225,6 +226,8 @@ pub enum Fault {
     LabelOutOfRange,
     /// Images and labels differ in number, or a file does not hold as many samples as the data set has.
     WrongCount,
+    /// It is sound, but another data set's, or an archive that lacks a file of this one.
+    OtherDataset,
     /// The compressed stream is damaged.
     DamagedCompression,
     /// The file was written to or cut off while it was in use.
@@ -247,6 +250,9 @@ impl Fault {
             Self::Changed => {
                 "open it again, and let nobody write to it meanwhile or read it with Access::Copied"
             }
+            Self::OtherDataset => {
+                "is it a file of this data set? sets whose files have the same names need folders of their own"
+            }
             Self::NotAFile => "name the file itself",
             Self::NotAFolder => "name the folder that it lies in",
         }
@@ -262,6 +268,7 @@ impl std::fmt::Display for Fault {
             Self::WrongDimensions => "wrong dimensions",
             Self::LabelOutOfRange => "label out of range",
             Self::WrongCount => "wrong number of samples",
+            Self::OtherDataset => "another data set",
             Self::DamagedCompression => "damaged compressed data",
             Self::Changed => "changed while in use",
             Self::NotAFile => "not a regular file",

@@ -17,9 +17,8 @@
 //! workers, the prefetch depth, the epochs read before, and (taken together) the number of replicas. *Memory is
 //! what the budget says*: [`Loader::plan`] shows it before anything runs.
 //!
-//! With the default feature `candle` a loader yields candle tensors after
-//! [`LoaderBuilder::device`](loader::LoaderBuilder::device); without it, plain buffers. The feature `download`
-//! fetches data sets.
+//! With the default feature `candle` a loader yields candle tensors after `LoaderBuilder::device`; without it, plain
+//! buffers. The feature `download` fetches data sets.
 
 mod cache;
 mod error;

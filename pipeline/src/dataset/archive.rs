@@ -1,5 +1,6 @@
 //! Archives, unpacked safely: all of it or nothing, and nothing outside.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek};
 use std::path::{Component, Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use tar::{Archive, EntryType};
 
-use crate::cache;
+use crate::cache::{self, Place};
 use crate::error::{Error, Fault, Result, io_error};
 
 /// What an archive of a data set may unpack to. CIFAR's are 185 MB.
@@ -16,17 +17,19 @@ const SIZE_LIMIT: u64 = 256 << 20;
 /// No data set here has more than ten entries.
 const ENTRY_LIMIT: usize = 1000;
 
-/// Unpacks `folder` out of the `.tar.gz` at `path` and returns where it lies. If it is there from an earlier time,
-/// nothing is written.
-pub(super) fn unpack(path: &Path, folder: &str) -> Result<PathBuf> {
-    unpack_within(path, folder, SIZE_LIMIT)
+/// Unpacks `folder` with these `files` out of the `.tar.gz` at `path` and returns where it lies. If it is there from
+/// an earlier time, nothing is written.
+pub(super) fn unpack(path: &Path, folder: &str, files: &[&str]) -> Result<PathBuf> {
+    unpack_within(path, folder, files, SIZE_LIMIT)
 }
 
-fn unpack_within(path: &Path, folder: &str, size_limit: u64) -> Result<PathBuf> {
-    let destination = cache::destination(path, folder)?;
-    if destination.is_dir() {
-        return Ok(destination);
-    }
+fn unpack_within(path: &Path, folder: &str, files: &[&str], size_limit: u64) -> Result<PathBuf> {
+    let missing = |place: &Path| files.iter().find(|name| !place.join(name).is_file());
+    let is_whole = |place: &Path| missing(place).is_none();
+    let destination = match cache::place(path, OsStr::new(folder), is_whole)? {
+        Place::Ready(place) => return Ok(place),
+        Place::Free(place) => place,
+    };
     let parent = destination.parent().unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new()
         .prefix(".feedline-")
@@ -46,6 +49,11 @@ fn unpack_within(path: &Path, folder: &str, size_limit: u64) -> Result<PathBuf> 
         &mut unpacked,
     );
     let mut stream = archive.into_inner();
+    // A tar archive ends before its compressed stream does, and the checksum comes last.
+    let result = result.and_then(|()| {
+        io::copy(&mut stream, &mut io::sink()).map_err(io_error("unpack it", path))?;
+        Ok(())
+    });
     if stream.limit() == 0 {
         return Err(Error::TooLarge {
             path: path.to_owned(),
@@ -66,17 +74,18 @@ fn unpack_within(path: &Path, folder: &str, size_limit: u64) -> Result<PathBuf> 
     })?;
 
     let unpacked = temporary.path().join(folder);
-    if !unpacked.is_dir() {
-        return Err(Error::DatasetNotFound {
-            dataset: "data set's folder",
-            directory: path.to_owned(),
-            looked_for: vec![folder.to_owned()],
-            advice: "is it another data set's archive?".into(),
+    if let Some(name) = missing(&unpacked) {
+        return Err(Error::Malformed {
+            path: path.to_owned(),
+            fault: Fault::OtherDataset,
+            offset: 0,
+            expected: format!("an archive with {folder}/{name}"),
+            found: "none in it".into(),
         });
     }
     match std::fs::rename(&unpacked, &destination) {
         // Another process was faster, and unpacked the same.
-        Err(_) if destination.is_dir() => Ok(destination),
+        Err(_) if is_whole(&destination) => Ok(destination),
         Err(error) => Err(io_error("move the unpacked folder to it", &destination)(
             error,
         )),
@@ -183,7 +192,7 @@ mod tests {
         std::fs::create_dir(&inner).unwrap();
         let path = inner.join("set.tar.gz");
         std::fs::write(&path, bytes).unwrap();
-        let result = unpack_within(&path, "set", 10_000);
+        let result = unpack_within(&path, "set", &[], 10_000);
         let mut names: Vec<String> = [folder.path(), &inner]
             .iter()
             .flat_map(|folder| std::fs::read_dir(folder).unwrap())
@@ -259,10 +268,92 @@ mod tests {
             );
             assert_eq!(names, ["data", "set.tar.gz"]);
         }
-        let other = archive(&[("other/a", EntryType::Regular, b"x")]);
-        assert!(matches!(
-            unpacked(&other).0,
-            Err(Error::DatasetNotFound { .. })
-        ));
+    }
+
+    #[test]
+    fn an_archive_that_lacks_a_file_is_not_taken_for_a_missing_data_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.tar.gz");
+        for name in ["other/a", "set/b"] {
+            std::fs::write(&path, archive(&[(name, EntryType::Regular, b"x")])).unwrap();
+            let error = unpack(&path, "set", &["a"]).unwrap_err();
+            let Error::Malformed {
+                path: named,
+                fault,
+                expected,
+                ..
+            } = &error
+            else {
+                panic!("{error}")
+            };
+            assert_eq!((named, *fault), (&path, Fault::OtherDataset));
+            assert!(expected.contains("set/a"), "{error}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_flipped_bit_never_unpacks_to_other_bytes() {
+        let content: Vec<u8> = (0..60u64)
+            .map(|i| crate::random::mix(i / 3) as u8)
+            .collect();
+        let good = archive(&[("set/a", EntryType::Regular, &content)]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.tar.gz");
+        let mut refused = 0;
+        for bit in 0..8 * good.len() {
+            let mut flipped = good.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, flipped).unwrap();
+            match unpack(&path, "set", &["a"]) {
+                Ok(unpacked) => {
+                    assert!(
+                        std::fs::read(unpacked.join("a")).unwrap() == content,
+                        "bit {bit}"
+                    );
+                    std::fs::remove_dir_all(unpacked).unwrap();
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        // Only bits that mean nothing may flip: the time in the header, or from which zero another one is copied.
+        assert!(refused > 7 * good.len(), "{refused}");
+    }
+
+    #[test]
+    fn an_archive_without_its_checksum_is_refused() {
+        let good = archive(&[("set/a", EntryType::Regular, b"abc")]);
+        for cut in 1..=8 {
+            let (result, names) = unpacked(&good[..good.len() - cut]);
+            let Error::Malformed { fault, .. } = result.unwrap_err() else {
+                panic!("{cut} bytes less")
+            };
+            assert_eq!(fault, Fault::DamagedCompression);
+            assert_eq!(names, ["data", "set.tar.gz"]);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_in_the_way_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.tar.gz");
+        let file = EntryType::Regular;
+        std::fs::write(
+            &path,
+            archive(&[("set/a", file, b"a"), ("set/b", file, b"b")]),
+        )
+        .unwrap();
+        let beside = folder.path().join("set");
+        std::fs::create_dir(&beside).unwrap();
+        std::fs::write(beside.join("a"), "mine").unwrap();
+
+        let unpacked = unpack(&path, "set", &["a", "b"]).unwrap();
+        assert_eq!(std::fs::read(unpacked.join("a")).unwrap(), b"a");
+        assert_eq!(std::fs::read(beside.join("a")).unwrap(), b"mine");
+        // Whatever has been lost is unpacked again.
+        std::fs::remove_file(unpacked.join("b")).unwrap();
+        assert_eq!(unpack(&path, "set", &["a", "b"]).unwrap(), unpacked);
+        assert_eq!(std::fs::read(unpacked.join("b")).unwrap(), b"b");
+        std::fs::remove_dir_all(unpacked).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Dataset, archive, check_folder};
+use super::{Dataset, archive, check_folder, exists};
 use crate::error::{Error, Result};
 use crate::source::{Concat, RecordFile, RecordFormat, Source};
 
@@ -81,6 +81,9 @@ impl Cifar10 {
 
     /// Opens CIFAR-10 from `folder`: extracted, or the official archive, which is unpacked.
     ///
+    /// The files are mapped, not read ([`Access::Mapped`](crate::source::Access::Mapped)): while the data set is in
+    /// use, nobody may change them or make them shorter.
+    ///
     /// # Errors
     ///
     /// [`Error::DatasetNotFound`] if `folder` does not have it, with where to get it; [`Error::Io`],
@@ -143,7 +146,8 @@ impl Cifar100 {
     /// The standard deviation of red, green and blue over the training set, on the scale 0 to 1.
     pub const STANDARD_DEVIATION: [f32; 3] = [0.2673, 0.2564, 0.2762];
 
-    /// Opens CIFAR-100 from `folder`: extracted, or the official archive, which is unpacked.
+    /// Opens CIFAR-100 from `folder`: extracted, or the official archive, which is unpacked. The files are mapped, as
+    /// with [`Cifar10::open`].
     ///
     /// # Errors
     ///
@@ -176,7 +180,12 @@ impl Layout {
         class_names: &'static [&'static str],
     ) -> Result<Dataset> {
         check_folder(folder)?;
-        match self.find(folder)? {
+        let files = match self.find(folder)? {
+            Some(files) => Some(files),
+            // Opening a part of the set says which file is missing.
+            None => self.find_some(folder, 1)?,
+        };
+        match files {
             Some(files) => self.open_files(&files, format, class_names),
             None => Err(Error::DatasetNotFound {
                 dataset: self.name,
@@ -194,20 +203,32 @@ impl Layout {
         }
     }
 
-    /// The folder with the files, unpacked if need be.
+    /// The folder with all the files, unpacked if need be.
     fn find(&self, folder: &Path) -> Result<Option<PathBuf>> {
-        let inner = folder.join(self.folder);
-        for candidate in [inner.as_path(), folder] {
-            if candidate.join(self.train[0]).exists() {
-                return Ok(Some(candidate.to_owned()));
+        let path = folder.join(self.archive);
+        if exists(&path)? {
+            archive::unpack(&path, self.folder, &self.files()).map(Some)
+        } else {
+            self.find_some(folder, self.files().len())
+        }
+    }
+
+    /// The folder with at least `count` of the files.
+    fn find_some(&self, folder: &Path, count: usize) -> Result<Option<PathBuf>> {
+        for candidate in [folder.join(self.folder), folder.to_owned()] {
+            let mut found = 0;
+            for name in self.files() {
+                found += usize::from(exists(&candidate.join(name))?);
+            }
+            if found >= count {
+                return Ok(Some(candidate));
             }
         }
-        let path = folder.join(self.archive);
-        if path.exists() {
-            archive::unpack(&path, self.folder).map(Some)
-        } else {
-            Ok(None)
-        }
+        Ok(None)
+    }
+
+    fn files(&self) -> Vec<&'static str> {
+        [self.train, &[self.test]].concat()
     }
 
     fn open_files(

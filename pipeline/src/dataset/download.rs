@@ -20,8 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fetches `name` from the first of `addresses` that has it, into `folder`. What an earlier attempt got is continued;
 /// two processes that fetch the same file wait for each other.
+///
+/// The file of an attempt that failed stays, even if it is empty: who waits for its lock would go on with a file that
+/// is no longer in the folder.
 pub(super) fn fetch(addresses: &[&str], name: &str, md5: &str, folder: &Path) -> Result<()> {
     let destination = folder.join(name);
+    if destination.exists() {
+        return Ok(());
+    }
     let part = folder.join(format!(".{name}.part"));
     let mut file = OpenOptions::new()
         .read(true)
@@ -32,7 +38,7 @@ pub(super) fn fetch(addresses: &[&str], name: &str, md5: &str, folder: &Path) ->
         .map_err(io_error("write it", &part))?;
     file.lock().map_err(io_error("lock it", &part))?;
     if destination.exists() {
-        // Another process has fetched it while this one waited, or before.
+        // Another process has fetched it while this one waited.
         return Ok(());
     }
     let agent = agent();
@@ -63,9 +69,6 @@ pub(super) fn fetch(addresses: &[&str], name: &str, md5: &str, folder: &Path) ->
                 }
             }
         }
-    }
-    if length(&file, &part)? == 0 {
-        std::fs::remove_file(&part).map_err(io_error("remove it", &part))?;
     }
     Err(failed.unwrap_or_else(|| download_error(name, "there is no address for it")))
 }
@@ -327,6 +330,13 @@ mod tests {
         assert_eq!(names(folder), ["set.gz"]);
     }
 
+    /// Only the empty file that carries the lock is there.
+    fn assert_nothing_fetched(folder: &Path) {
+        assert_eq!(names(folder), [".set.gz.part"]);
+        let part = folder.join(".set.gz.part");
+        assert_eq!(part.metadata().unwrap().len(), 0);
+    }
+
     #[test]
     fn an_interrupted_download_is_continued_where_it_stopped() {
         let folder = tempfile::tempdir().unwrap();
@@ -368,7 +378,7 @@ mod tests {
             let error =
                 fetch_from(&[&Server::start(Manner::Answers(status))], folder.path()).unwrap_err();
             assert!(error.to_string().contains(&status[..3]), "{error}");
-            assert!(names(folder.path()).is_empty());
+            assert_nothing_fetched(folder.path());
         }
     }
 
@@ -377,7 +387,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = fetch_from(&[&Server::start(Manner::WrongBytes)], folder.path()).unwrap_err();
         assert!(matches!(error, Error::Checksum { .. }), "{error}");
-        assert!(names(folder.path()).is_empty());
+        assert_nothing_fetched(folder.path());
+    }
+
+    #[test]
+    fn a_failure_leaves_the_file_that_another_process_waits_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".set.gz.part");
+        // As the other process has opened it.
+        let mut waiting = File::create(&path).unwrap();
+        let missing = Server::start(Manner::Answers("404 Not Found"));
+        fetch_from(&[&missing], folder.path()).unwrap_err();
+        waiting.lock().unwrap();
+        waiting.write_all(b"x").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"x");
     }
 
     #[test]

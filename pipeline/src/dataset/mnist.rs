@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Dataset, check_folder};
+use super::{Dataset, check_folder, exists};
 use crate::error::{Error, Fault, Result};
 use crate::source::{IdxPair, Source};
 
@@ -18,8 +18,10 @@ const FILES: [&str; 4] = [
 /// How one of the two sets is stored; the names of the files are the same.
 struct Layout {
     name: &'static str,
-    /// Where in the folder that the user named the files may lie.
+    /// Where in the folder that the user named the files may lie. Downloads go to the first place.
     folders: &'static [&'static str],
+    /// The first labels to train on and to test on, which tell this set from others in the same files.
+    labels: [[u8; 10]; 2],
     advice: &'static str,
     #[cfg(feature = "download")]
     addresses: &'static [&'static str],
@@ -30,6 +32,10 @@ struct Layout {
 const MNIST: Layout = Layout {
     name: "MNIST",
     folders: &["", "mnist", "MNIST/raw"],
+    labels: [
+        [5, 0, 4, 1, 9, 2, 1, 3, 1, 4],
+        [7, 2, 1, 0, 4, 1, 4, 9, 5, 9],
+    ],
     advice: "get the four .gz files from https://ossci-datasets.s3.amazonaws.com/mnist/",
     // torchvision's mirrors.
     #[cfg(feature = "download")]
@@ -49,6 +55,10 @@ const MNIST: Layout = Layout {
 const FASHION_MNIST: Layout = Layout {
     name: "Fashion-MNIST",
     folders: &["fashion-mnist", "fashion", "FashionMNIST/raw", ""],
+    labels: [
+        [9, 0, 0, 3, 0, 2, 7, 2, 5, 5],
+        [9, 2, 1, 1, 6, 1, 4, 6, 5, 7],
+    ],
     advice: "get the four .gz files from https://github.com/zalandoresearch/fashion-mnist",
     #[cfg(feature = "download")]
     addresses: &["http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"],
@@ -72,6 +82,9 @@ impl Mnist {
 
     /// Opens MNIST from `folder`; files that are compressed are unpacked once.
     ///
+    /// The unpacked files are mapped, not read ([`Access::Mapped`](crate::source::Access::Mapped)): while the data
+    /// set is in use, nobody may change them or make them shorter.
+    ///
     /// # Errors
     ///
     /// [`Error::DatasetNotFound`] if `folder` does not have it, with where to get it; [`Error::Io`] or
@@ -87,8 +100,7 @@ impl Mnist {
     /// As [`open`](Self::open), and [`Error::Download`] or [`Error::Checksum`].
     #[cfg(feature = "download")]
     pub fn download(folder: impl AsRef<Path>) -> Result<Dataset> {
-        MNIST.download(folder.as_ref())?;
-        Self::open(folder)
+        MNIST.download(folder.as_ref(), &Self::CLASS_NAMES)
     }
 }
 
@@ -122,102 +134,108 @@ impl FashionMnist {
         FASHION_MNIST.open(folder.as_ref(), &Self::CLASS_NAMES)
     }
 
-    /// As [`open`](Self::open), after fetching the files (31 MB) into `fashion-mnist` in `folder` if they aren't
-    /// there.
+    /// As [`open`](Self::open), after fetching the files (31 MB) into `fashion-mnist` in `folder` if it doesn't find
+    /// them.
     ///
     /// # Errors
     ///
     /// As [`Mnist::download`].
     #[cfg(feature = "download")]
     pub fn download(folder: impl AsRef<Path>) -> Result<Dataset> {
-        let inner = folder.as_ref().join(FASHION_MNIST.folders[0]);
-        FASHION_MNIST.download(&inner)?;
-        Self::open(inner)
+        FASHION_MNIST.download(folder.as_ref(), &Self::CLASS_NAMES)
     }
 }
 
 impl Layout {
     fn open(&self, folder: &Path, class_names: &'static [&'static str]) -> Result<Dataset> {
         check_folder(folder)?;
-        let Some(inner) = self.find(folder) else {
-            let name = |inner: &&str| {
-                Path::new(inner)
-                    .join(format!("{}[.gz]", FILES[0]))
-                    .display()
-                    .to_string()
-            };
-            return Err(Error::DatasetNotFound {
-                dataset: self.name,
-                directory: folder.to_owned(),
-                looked_for: self.folders.iter().map(name).collect(),
-                advice: self.advice.into(),
-            });
+        let mut other = None;
+        for place in self.folders.iter().map(|inner| folder.join(inner)) {
+            if !exists(&either(&place, FILES[0])?)? {
+                continue;
+            }
+            match self.open_files(&place, class_names) {
+                // This set may still lie in the next place.
+                Err(
+                    error @ Error::Malformed {
+                        fault: Fault::OtherDataset,
+                        ..
+                    },
+                ) => other = other.or(Some(error)),
+                result => return result,
+            }
+        }
+        Err(other.unwrap_or_else(|| self.not_found(folder)))
+    }
+
+    fn open_files(&self, place: &Path, class_names: &'static [&'static str]) -> Result<Dataset> {
+        let open = |images, labels, count, first: &[u8]| -> Result<Arc<dyn Source>> {
+            let (images, labels) = (either(place, images)?, either(place, labels)?);
+            let pair = IdxPair::open_exact(&images, &labels, 10, [count, 28, 28])?;
+            Ok(Arc::new(pair.expect_labels(first, self.name)?))
         };
-        let train = self.open_pair(&inner, FILES[0], FILES[1], 60_000)?;
-        let test = self.open_pair(&inner, FILES[2], FILES[3], 10_000)?;
         Ok(Dataset {
             name: self.name,
-            train,
-            test,
+            train: open(FILES[0], FILES[1], 60_000, &self.labels[0])?,
+            test: open(FILES[2], FILES[3], 10_000, &self.labels[1])?,
             class_names,
         })
     }
 
-    fn find(&self, folder: &Path) -> Option<PathBuf> {
-        self.folders
-            .iter()
-            .map(|inner| folder.join(inner))
-            .find(|inner| either(inner, FILES[0]).exists())
-    }
-
-    fn open_pair(
-        &self,
-        folder: &Path,
-        images: &str,
-        labels: &str,
-        count: usize,
-    ) -> Result<Arc<dyn Source>> {
-        let images = either(folder, images);
-        let pair = IdxPair::open(&images, either(folder, labels), 10)?;
-        let (shape, found) = (pair.shape(), pair.len());
-        if (shape.height, shape.width) == (28, 28) && found == count {
-            return Ok(Arc::new(pair));
-        }
-        let fault = if found == count {
-            Fault::WrongDimensions
-        } else {
-            Fault::WrongCount
+    fn not_found(&self, folder: &Path) -> Error {
+        let name = |inner: &&str| {
+            Path::new(inner)
+                .join(format!("{}[.gz]", FILES[0]))
+                .display()
+                .to_string()
         };
-        Err(Error::Malformed {
-            path: images,
-            fault,
-            offset: if found == count { 8 } else { 4 },
-            expected: format!("{count} pictures of 28x28 pixels"),
-            found: format!("{found} of {}x{}", shape.height, shape.width),
-        })
+        Error::DatasetNotFound {
+            dataset: self.name,
+            directory: folder.to_owned(),
+            looked_for: self.folders.iter().map(name).collect(),
+            advice: self.advice.into(),
+        }
     }
 
     #[cfg(feature = "download")]
-    fn download(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder).map_err(crate::error::io_error("create it", folder))?;
-        // Where a part of the set lies, the rest belongs too.
-        let folder = self.find(folder).unwrap_or_else(|| folder.to_owned());
+    fn download(&self, folder: &Path, class_names: &'static [&'static str]) -> Result<Dataset> {
+        let create = |folder: &Path| {
+            std::fs::create_dir_all(folder).map_err(crate::error::io_error("create it", folder))
+        };
+        create(folder)?;
+        match self.open(folder, class_names) {
+            Err(error) if is_incomplete(&error) => {}
+            result => return result,
+        }
+        let home = folder.join(self.folders[0]);
+        create(&home)?;
         for (name, md5) in FILES.into_iter().zip(self.md5) {
-            if !either(&folder, name).exists() {
-                super::download::fetch(self.addresses, &format!("{name}.gz"), md5, &folder)?;
+            if !exists(&either(&home, name)?)? {
+                super::download::fetch(self.addresses, &format!("{name}.gz"), md5, &home)?;
             }
         }
-        Ok(())
+        self.open(folder, class_names)
     }
 }
 
-/// The plain file if it is there, else the compressed one.
-fn either(folder: &Path, name: &str) -> PathBuf {
-    let plain = folder.join(name);
+/// Whether the set, or a part of it, is missing.
+#[cfg(feature = "download")]
+fn is_incomplete(error: &Error) -> bool {
+    match error {
+        Error::DatasetNotFound { .. } => true,
+        Error::Malformed { fault, .. } => *fault == Fault::OtherDataset,
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// The compressed file if it is there, else the plain one. What was unpacked from the former is found by it, and
+/// only if it is whole and not older.
+fn either(folder: &Path, name: &str) -> Result<PathBuf> {
     let compressed = folder.join(format!("{name}.gz"));
-    if !plain.exists() && compressed.exists() {
-        compressed
+    if exists(&compressed)? {
+        Ok(compressed)
     } else {
-        plain
+        Ok(folder.join(name))
     }
 }

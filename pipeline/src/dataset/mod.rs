@@ -8,7 +8,8 @@
 //! | [`FashionMnist`] | the same files, also in `fashion-mnist/`, `fashion/` or `FashionMNIST/raw/` |
 //!
 //! Archives are unpacked once, beside themselves, or into the user's cache folder (`FEEDLINE_CACHE` names another
-//! one) if theirs cannot be written. Files must hold exactly the published number of samples: a part of a set
+//! one) if nothing can be written beside them or something else has the name there: nothing of the user's is ever
+//! replaced. What is older than its archive is unpacked anew. Files must hold exactly the published number of samples: a part of a set
 //! that passes for the whole is a wrong result later. [`Generated`] draws pictures for machines without data.
 
 mod archive;
@@ -25,6 +26,7 @@ pub use generated::Generated;
 pub use mnist::{FashionMnist, Mnist};
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -68,4 +70,14 @@ fn check_folder(folder: &Path) -> Result<()> {
         expected: "the folder that holds the data set".into(),
         found: "a file".into(),
     })
+}
+
+/// Whether there is anything at `path`. If that is not allowed to be known it is an error: a data set that cannot be
+/// read must not pass for one that is missing.
+fn exists(path: &Path) -> Result<bool> {
+    match path.try_exists() {
+        // A file stands where a folder was looked for.
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
+        result => result.map_err(io_error("look for it", path)),
+    }
 }

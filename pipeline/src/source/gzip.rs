@@ -3,6 +3,7 @@
 //! A sample can only be read at random from a file that is not compressed, so a `.gz` is unpacked when it is
 //! first opened and found again afterwards.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::mapped_file::open_regular;
-use crate::cache;
+use crate::cache::{self, Place};
 use crate::error::{Error, Fault, Result, io_error};
 
 /// A file of gzip's format (RFC 1952) that is being read.
@@ -55,23 +56,13 @@ impl GzipFile {
     /// Writes all of it, which must be `length` bytes and of which `start` was read already, to a file of its own,
     /// and returns that file's path. If it is there from an earlier time, nothing is written.
     pub(super) fn unpack(mut self, start: &[u8], length: u64) -> Result<PathBuf> {
-        let name = self
-            .path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        // A compressed file without the usual ending cannot be unpacked over itself.
-        let same = self.path.extension().is_none_or(|ending| ending != "gz");
-        let name = if same {
-            format!("{name}.unpacked")
-        } else {
-            name
+        let is_whole = |path: &Path| {
+            std::fs::metadata(path).is_ok_and(|old| old.is_file() && old.len() == length)
         };
-        let destination = cache::destination(&self.path, &name)?;
-        if std::fs::metadata(&destination).is_ok_and(|old| old.is_file() && old.len() == length) {
-            return Ok(destination);
-        }
+        let destination = match cache::place(&self.path, &unpacked_name(&self.path), is_whole)? {
+            Place::Ready(path) => return Ok(path),
+            Place::Free(path) => path,
+        };
         let mut file = cache::temporary_file(&destination)?;
         let write_error = |error| io_error("write it", &destination)(error);
         file.write_all(start).map_err(write_error)?;
@@ -118,5 +109,31 @@ impl GzipFile {
             expected: "gzip data".into(),
             found: error.to_string(),
         }
+    }
+}
+
+/// The name without `.gz`. A compressed file that has another ending cannot be unpacked over itself.
+fn unpacked_name(path: &Path) -> OsString {
+    match path.file_stem() {
+        Some(stem) if path.extension().is_some_and(|ending| ending == "gz") => stem.to_owned(),
+        _ => {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(".unpacked");
+            name
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_differ_in_their_ending_are_not_unpacked_to_the_same_name() {
+        let name = |path: &str| unpacked_name(Path::new(path));
+        assert_eq!(name("data/images.gz"), "images");
+        assert_eq!(name("data/images.train"), "images.train.unpacked");
+        assert_eq!(name("data/images.test"), "images.test.unpacked");
+        assert_eq!(name("data/.gz"), ".gz.unpacked");
     }
 }

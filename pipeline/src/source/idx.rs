@@ -12,8 +12,9 @@ use crate::error::{Error, Fault, Result};
 /// 0x00000803 for pictures of bytes and 0x00000801 for labels
 /// ([specification](http://yann.lecun.com/exdb/mnist/)).
 ///
-/// Either file may be compressed with gzip. It is then unpacked once, beside itself or, if its folder cannot be
-/// written, into the user's cache folder (`FEEDLINE_CACHE` names another one).
+/// Either file may be compressed with gzip. It is then unpacked once, beside itself or, if that would replace
+/// something or its folder cannot be written, into the user's cache folder (`FEEDLINE_CACHE` names another one).
+/// Errors name the unpacked file, or the compressed one if nothing was unpacked.
 #[derive(Debug)]
 pub struct IdxPair {
     shape: Shape,
@@ -21,11 +22,21 @@ pub struct IdxPair {
     images: FileBytes,
     /// One byte a sample: held in memory.
     labels: Vec<u8>,
+    /// The unpacked file.
+    label_path: PathBuf,
+}
+
+/// An IDX file, unpacked if need be.
+struct IdxFile<const N: usize> {
+    path: PathBuf,
+    header: Header<N>,
+    /// The whole file, header included.
+    bytes: FileBytes,
 }
 
 /// What the first bytes of an IDX file of unsigned bytes say.
-struct Header {
-    dimensions: Vec<usize>,
+struct Header<const N: usize> {
+    dimensions: [usize; N],
     /// Bytes of the header itself.
     length: usize,
     /// Bytes of header and data.
@@ -61,126 +72,174 @@ impl IdxPair {
         classes: usize,
         access: Access,
     ) -> Result<Self> {
-        let (image_path, label_path) = (images.as_ref(), labels.as_ref());
-        let (image_header, images) = open_idx::<3>(image_path, access)?;
-        let (label_header, labels) = open_idx::<1>(label_path, access)?;
-        let (count, label_count) = (image_header.dimensions[0], label_header.dimensions[0]);
+        Self::open_as(images.as_ref(), labels.as_ref(), classes, access, None)
+    }
+
+    /// As [`open`](Self::open), if the pictures have these dimensions: number, height, width. No file that says
+    /// something else is unpacked.
+    pub(crate) fn open_exact(
+        images: &Path,
+        labels: &Path,
+        classes: usize,
+        dimensions: [usize; 3],
+    ) -> Result<Self> {
+        Self::open_as(images, labels, classes, Access::default(), Some(dimensions))
+    }
+
+    fn open_as(
+        images: &Path,
+        labels: &Path,
+        classes: usize,
+        access: Access,
+        dimensions: Option<[usize; 3]>,
+    ) -> Result<Self> {
+        let images = IdxFile::<3>::open(images, access, dimensions)?;
+        let labels = IdxFile::<1>::open(labels, access, dimensions.map(|[count, ..]| [count]))?;
+        let [count, height, width] = images.header.dimensions;
+        let [label_count] = labels.header.dimensions;
         if label_count != count {
-            return Err(Error::Malformed {
-                path: label_path.to_owned(),
-                fault: Fault::WrongCount,
-                offset: 4,
-                expected: format!(
-                    "{count} labels, one per picture of {}",
-                    image_path.display()
-                ),
-                found: label_count.to_string(),
-            });
-        }
-        let mut scratch = Vec::new();
-        let labels = labels
-            .get(label_header.length..labels.len(), &mut scratch)?
-            .to_vec();
-        if let Some(index) = labels
-            .iter()
-            .position(|&label| usize::from(label) >= classes)
-        {
-            let offset = label_header.length + index;
-            return Err(Error::Malformed {
-                path: label_path.to_owned(),
-                fault: Fault::LabelOutOfRange,
-                offset: offset as u64,
-                expected: format!("a label below {classes}"),
-                found: labels[index].to_string(),
-            });
-        }
-        let shape = Shape::new(1, image_header.dimensions[1], image_header.dimensions[2]);
-        Ok(Self {
-            shape,
-            classes,
-            images,
-            labels,
-        })
-    }
-}
-
-/// The bytes of an IDX file with `N` dimensions, header included, unpacked if need be.
-fn open_idx<const N: usize>(path: &Path, access: Access) -> Result<(Header, FileBytes)> {
-    let header_length = 4 + 4 * N;
-    let unpacked: PathBuf = match GzipFile::open(path)? {
-        Some(mut gzip) => {
-            let mut start = vec![0; header_length];
-            let count = gzip.read(&mut start)?;
-            let header = Header::parse::<N>(path, &start[..count])?;
-            gzip.unpack(&start, header.total)?
-        }
-        None => path.to_owned(),
-    };
-    let bytes = FileBytes::open(&unpacked, access)?;
-    let mut scratch = Vec::new();
-    let start = bytes.get(0..bytes.len().min(header_length), &mut scratch)?;
-    let header = Header::parse::<N>(&unpacked, start)?;
-    if bytes.len() as u64 != header.total {
-        return Err(Error::Malformed {
-            path: unpacked,
-            fault: Fault::WrongLength,
-            offset: (bytes.len() as u64).min(header.total),
-            expected: format!("{} bytes, as the header says", header.total),
-            found: bytes.len().to_string(),
-        });
-    }
-    Ok((header, bytes))
-}
-
-impl Header {
-    fn parse<const N: usize>(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let malformed = |fault, offset: usize, expected: String, found: String| {
-            Err(Error::Malformed {
-                path: path.to_owned(),
-                fault,
-                offset: offset as u64,
+            let expected = format!(
+                "{count} labels, one per picture of {}",
+                images.path.display()
+            );
+            let found = label_count.to_string();
+            return Err(malformed(
+                &labels.path,
+                Fault::WrongCount,
+                4,
                 expected,
                 found,
-            })
+            ));
+        }
+        let start = labels.header.length;
+        let mut scratch = Vec::new();
+        let all = labels
+            .bytes
+            .get(start..labels.bytes.len(), &mut scratch)?
+            .to_vec();
+        let too_large = |&label: &u8| usize::from(label) >= classes;
+        if let Some(index) = all.iter().position(too_large) {
+            return Err(malformed(
+                &labels.path,
+                Fault::LabelOutOfRange,
+                start + index,
+                format!("a label below {classes}"),
+                all[index].to_string(),
+            ));
+        }
+        Ok(Self {
+            shape: Shape::new(1, height, width),
+            classes,
+            images: images.bytes,
+            labels: all,
+            label_path: labels.path,
+        })
+    }
+
+    /// An error unless the labels begin with `first`, as those of the data set `name` do.
+    pub(crate) fn expect_labels(self, first: &[u8], name: &str) -> Result<Self> {
+        let found = &self.labels[..first.len().min(self.labels.len())];
+        if found == first {
+            return Ok(self);
+        }
+        Err(malformed(
+            &self.label_path,
+            Fault::OtherDataset,
+            8,
+            format!("{name}'s labels, which begin {first:?}"),
+            format!("{found:?}"),
+        ))
+    }
+}
+
+impl<const N: usize> IdxFile<N> {
+    /// Opens it, if it has these dimensions.
+    fn open(path: &Path, access: Access, dimensions: Option<[usize; N]>) -> Result<Self> {
+        let path = match GzipFile::open(path)? {
+            Some(mut gzip) => {
+                let mut start = vec![0; 4 + 4 * N];
+                let count = gzip.read(&mut start)?;
+                let header = Header::parse(path, &start[..count], dimensions)?;
+                gzip.unpack(&start, header.total)?
+            }
+            None => path.to_owned(),
         };
+        let bytes = FileBytes::open(&path, access)?;
+        let mut scratch = Vec::new();
+        let start = bytes.get(0..bytes.len().min(4 + 4 * N), &mut scratch)?;
+        let header = Header::parse(&path, start, dimensions)?;
+        let length = bytes.len() as u64;
+        if length == header.total {
+            return Ok(Self {
+                path,
+                header,
+                bytes,
+            });
+        }
+        Err(malformed(
+            &path,
+            Fault::WrongLength,
+            bytes.len().min(header.total as usize),
+            format!("{} bytes, as the header says", header.total),
+            length.to_string(),
+        ))
+    }
+}
+
+fn malformed(path: &Path, fault: Fault, offset: usize, expected: String, found: String) -> Error {
+    Error::Malformed {
+        path: path.to_owned(),
+        fault,
+        offset: offset as u64,
+        expected,
+        found,
+    }
+}
+
+impl<const N: usize> Header<N> {
+    /// Reads the header at the start of `bytes`, which must have these dimensions if any are given.
+    fn parse(path: &Path, bytes: &[u8], expected: Option<[usize; N]>) -> Result<Self> {
+        let malformed = |fault, offset, expected, found: String| {
+            Err(malformed(path, fault, offset, expected, found))
+        };
+        let length = 4 + 4 * N;
         let word = |index: usize| {
             let bytes = bytes.get(4 * index..4 * index + 4)?;
             Some(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
         };
         // 0x08 is the type, an unsigned byte; then the number of dimensions.
         let magic = 0x0800 | N as u32;
-        match word(0) {
-            Some(found) if found != magic => {
-                return malformed(
-                    Fault::WrongMagic,
-                    0,
-                    format!("{magic:#010x}"),
-                    format!("{found:#010x}"),
-                );
-            }
-            _ => {}
+        if let Some(found) = word(0).filter(|&found| found != magic) {
+            let (expected, found) = (format!("{magic:#010x}"), format!("{found:#010x}"));
+            return malformed(Fault::WrongMagic, 0, expected, found);
         }
-        let mut dimensions = Vec::new();
-        for index in 1..=N {
-            match word(index) {
+        let mut dimensions = [0; N];
+        for (i, dimension) in dimensions.iter_mut().enumerate() {
+            match word(1 + i) {
                 // There may be no sample in a file, but a picture has pixels.
-                Some(0) if index > 1 => {
+                Some(0) if i > 0 => {
                     let expected = "a height and a width of at least 1".into();
-                    return malformed(Fault::WrongDimensions, 4 * index, expected, "0".into());
+                    return malformed(Fault::WrongDimensions, 4 + 4 * i, expected, "0".into());
                 }
-                Some(dimension) => dimensions.push(dimension as usize),
+                Some(word) => *dimension = word as usize,
                 None => {
-                    let expected = format!("a header of {} bytes", 4 + 4 * N);
-                    return malformed(
-                        Fault::WrongLength,
-                        bytes.len(),
-                        expected,
-                        bytes.len().to_string(),
-                    );
+                    let expected = format!("a header of {length} bytes");
+                    let found = bytes.len().to_string();
+                    return malformed(Fault::WrongLength, bytes.len(), expected, found);
                 }
             }
         }
-        let length = 4 + 4 * N;
+        if let Some(expected) = expected
+            && let Some(i) = (0..N).find(|&i| dimensions[i] != expected[i])
+        {
+            let fault = if i == 0 {
+                Fault::WrongCount
+            } else {
+                Fault::WrongDimensions
+            };
+            let [expected, found] = [expected, dimensions].map(|d| format!("dimensions {d:?}"));
+            return malformed(fault, 4 + 4 * i, expected, found);
+        }
         let total = dimensions
             .iter()
             .try_fold(1u64, |product, &dimension| {
@@ -196,12 +255,8 @@ impl Header {
             }),
             None => {
                 let expected = format!("at most {SIZE_LIMIT} bytes in all");
-                malformed(
-                    Fault::WrongDimensions,
-                    4,
-                    expected,
-                    format!("dimensions {dimensions:?}"),
-                )
+                let found = format!("dimensions {dimensions:?}");
+                malformed(Fault::WrongDimensions, 4, expected, found)
             }
         }
     }
@@ -249,155 +304,5 @@ impl Source for IdxPair {
 
     fn done_with(&self, samples: Range<usize>) {
         self.images.done_with(self.place(samples));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use flate2::{Compression, write::GzEncoder};
-    use std::io::Write;
-
-    fn idx(dimensions: &[u32], data: &[u8]) -> Vec<u8> {
-        let mut bytes = (0x0800 | dimensions.len() as u32).to_be_bytes().to_vec();
-        bytes.extend(
-            dimensions
-                .iter()
-                .flat_map(|dimension| dimension.to_be_bytes()),
-        );
-        bytes.extend(data);
-        bytes
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    /// Opens a pair of files with these contents.
-    fn open(images: &[u8], labels: &[u8]) -> Result<IdxPair> {
-        let folder = tempfile::tempdir().unwrap();
-        let paths = [
-            folder.path().join("images.gz"),
-            folder.path().join("labels.gz"),
-        ];
-        std::fs::write(&paths[0], images).unwrap();
-        std::fs::write(&paths[1], labels).unwrap();
-        IdxPair::open(&paths[0], &paths[1], 10)
-    }
-
-    /// The fault, and where it lies.
-    fn fault(result: Result<IdxPair>) -> (Fault, u64) {
-        match result {
-            Err(Error::Malformed { fault, offset, .. }) => (fault, offset),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn plain_and_compressed_files_give_the_same_samples() {
-        let images = idx(&[2, 2, 3], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
-        let labels = idx(&[2], &[9, 0]);
-        for pair in [open(&images, &labels), open(&gzip(&images), &gzip(&labels))] {
-            let pair = pair.unwrap();
-            assert_eq!((pair.len(), pair.shape()), (2, Shape::new(1, 2, 3)));
-            let mut scratch = Vec::new();
-            let sample = pair.sample(1, &mut scratch).unwrap();
-            assert_eq!(
-                (sample.pixels, sample.label),
-                (&[7, 8, 9, 10, 11, 12][..], 0)
-            );
-        }
-    }
-
-    #[test]
-    fn a_compressed_file_is_unpacked_once_and_a_broken_rest_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        std::fs::write(path("images.gz"), gzip(&idx(&[1, 1, 1], &[7]))).unwrap();
-        std::fs::write(path("labels"), idx(&[1], &[3])).unwrap();
-        std::fs::write(path("images"), "half").unwrap();
-        IdxPair::open(path("images.gz"), path("labels"), 10).unwrap();
-        assert_eq!(
-            std::fs::read(path("images")).unwrap(),
-            idx(&[1, 1, 1], &[7])
-        );
-        let written = std::fs::metadata(path("images"))
-            .unwrap()
-            .modified()
-            .unwrap();
-        IdxPair::open(path("images.gz"), path("labels"), 10).unwrap();
-        assert_eq!(
-            std::fs::metadata(path("images"))
-                .unwrap()
-                .modified()
-                .unwrap(),
-            written
-        );
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
-    }
-
-    #[test]
-    fn every_defect_is_named_with_its_place() {
-        let images = idx(&[2, 2, 2], &[0; 8]);
-        let labels = idx(&[2], &[0, 1]);
-        assert_eq!(fault(open(&[], &labels)), (Fault::Empty, 0));
-        assert_eq!(fault(open(&images, &labels[..3])), (Fault::WrongLength, 3));
-        assert_eq!(
-            fault(open(&images[..10], &labels)),
-            (Fault::WrongLength, 10)
-        );
-        assert_eq!(
-            fault(open(&images[..20], &labels)),
-            (Fault::WrongLength, 20)
-        );
-        assert_eq!(
-            fault(open(&[&images[..], &[0]].concat(), &labels)),
-            (Fault::WrongLength, 24)
-        );
-        assert_eq!(fault(open(&labels, &labels)), (Fault::WrongMagic, 0));
-        assert_eq!(fault(open(&images, &images)), (Fault::WrongMagic, 0));
-        assert_eq!(
-            fault(open(&idx(&[2, 2, 0], &[]), &labels)),
-            (Fault::WrongDimensions, 12)
-        );
-        assert_eq!(
-            fault(open(&idx(&[u32::MAX; 3], &[]), &labels)),
-            (Fault::WrongDimensions, 4)
-        );
-        assert_eq!(
-            fault(open(&images, &idx(&[3], &[0; 3]))),
-            (Fault::WrongCount, 4)
-        );
-        assert_eq!(
-            fault(open(&images, &idx(&[2], &[0, 10]))),
-            (Fault::LabelOutOfRange, 9)
-        );
-    }
-
-    #[test]
-    fn damaged_compression_is_an_error_and_leaves_nothing_behind() {
-        let images = gzip(&idx(
-            &[100, 9, 9],
-            &(0..8100).map(|i| (i * i % 251) as u8).collect::<Vec<_>>(),
-        ));
-        let labels = idx(&[100], &[0; 100]);
-        let cut = open(&images[..images.len() / 2], &labels);
-        assert_eq!(fault(cut).0, Fault::DamagedCompression);
-        let mut flipped = images.clone();
-        let middle = images.len() / 2;
-        flipped[middle] ^= 0xff;
-        assert_eq!(fault(open(&flipped, &labels)).0, Fault::DamagedCompression);
-    }
-
-    #[test]
-    fn a_stream_longer_than_its_header_says_is_not_unpacked() {
-        // A megabyte of zeros behind a header that announces four bytes.
-        let bomb = gzip(&idx(&[1, 2, 2], &vec![0; 1 << 20]));
-        assert_eq!(
-            fault(open(&bomb, &idx(&[1], &[0]))),
-            (Fault::WrongLength, 20)
-        );
     }
 }
