@@ -224,9 +224,10 @@ where
             test.map(|test| ("number of samples to test on", test.source.len())),
         ];
         // What is 0 is the loader's to refuse, with any number of replicas.
-        let limits = limits.into_iter().flatten().filter(|&(_, most)| most > 0);
-        limits.fold(Ok(self.replicas.clone()), |replicas, limit| {
-            replicas?.limited(limit)
-        })
+        limits
+            .into_iter()
+            .flatten()
+            .filter(|&(_, most)| most > 0)
+            .try_fold(self.replicas.clone(), Replicas::limited)
     }
 }
