@@ -195,7 +195,7 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
         let mut sums = Sums::default();
         for batch in loader.epoch(epoch) {
             let batch = batch?;
-            // Padding only: candle can't reduce no rows.
+            // In the last batch all of a replica's rows may be padding.
             if batch.info.samples == 0 {
                 continue;
             }
