@@ -11,10 +11,12 @@ use candle_core::Device;
 use clap::Parser;
 use feedline_pipeline::Transform;
 use feedline_pipeline::dataset::Mnist;
-use feedline_trainer::fit::Input;
-use feedline_trainer::{Result, models};
+use feedline_trainer::{Input, Result, models};
 
-/// A convolutional network on MNIST
+/// Train a convolutional network on MNIST: 93,322 parameters, about 99 % on the test set
+///
+/// Three convolutions find strokes and shapes wherever they are, two fully connected layers weigh them. MNIST must be
+/// in the folder, or --download fetches it (11 MB).
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -32,11 +34,14 @@ fn run(training: &common::Training) -> Result<()> {
         Mnist::open(training.folder())?
     };
     let seed = training.seed;
-    let model = |device: &Device| models::mnist_cnn(0.5, seed, device);
+    let model = move |device: &Device| models::mnist_cnn(0.5, seed, device);
     println!("{}\n", model(&Device::Cpu)?.summary());
 
     let input = |source: &_| Input::new(std::sync::Arc::clone(source), Transform::new().scale());
-    let inputs = [input(&mnist.train), input(&mnist.test)];
-    training.run(&mnist, inputs, [5, 32], model)?;
-    Ok(())
+    let (train, test) = (input(&mnist.train), input(&mnist.test));
+    let defaults = common::Defaults {
+        epochs: 5,
+        batch_size: 32,
+    };
+    training.run(&mnist, train, test, &defaults, model)
 }

@@ -11,10 +11,12 @@ use candle_core::Device;
 use clap::Parser;
 use feedline_pipeline::Transform;
 use feedline_pipeline::dataset::Mnist;
-use feedline_trainer::fit::Input;
-use feedline_trainer::{Result, models};
+use feedline_trainer::{Input, Result, models};
 
-/// Softmax regression on MNIST
+/// Train softmax regression on MNIST: 7,850 parameters, seconds an epoch
+///
+/// The simplest classifier: each class weighs every pixel. It reaches about 92.5 % on the test set; mnist_cnn shows
+/// what convolutions add. MNIST must be in the folder, or --download fetches it (11 MB).
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -32,11 +34,14 @@ fn run(training: &common::Training) -> Result<()> {
         Mnist::open(training.folder())?
     };
     let seed = training.seed;
-    let model = |device: &Device| models::softmax(seed, device);
+    let model = move |device: &Device| models::softmax(seed, device);
     println!("{}\n", model(&Device::Cpu)?.summary());
 
     let input = |source: &_| Input::new(std::sync::Arc::clone(source), Transform::new().scale());
-    let inputs = [input(&mnist.train), input(&mnist.test)];
-    training.run(&mnist, inputs, [5, 32], model)?;
-    Ok(())
+    let (train, test) = (input(&mnist.train), input(&mnist.test));
+    let defaults = common::Defaults {
+        epochs: 5,
+        batch_size: 32,
+    };
+    training.run(&mnist, train, test, &defaults, model)
 }

@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use clap::Args;
 use feedline_pipeline::dataset::Dataset;
-use feedline_trainer::Result;
-use feedline_trainer::fit::{Fitted, Input, Trainer};
 use feedline_trainer::nn::Model;
 use feedline_trainer::optim::Adam;
-use feedline_trainer::parallel::Replicas;
+use feedline_trainer::{Input, Replicas, Result, Trainer};
 
 /// Options of every training example.
 #[derive(Args, Debug)]
@@ -20,21 +18,27 @@ pub(crate) struct Training {
     /// Fetch the data set into the folder if it isn't there
     #[arg(long)]
     pub(crate) download: bool,
-    /// Epochs to train
+    /// Epochs: how often every picture is seen. More make it better until the test loss begins to rise
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<u64>,
-    /// Rows of a batch, of all replicas together
+    /// Rows of a batch, of all replicas together. A larger one makes fewer and smoother steps
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<usize>,
-    /// CPU replicas, each with its shard of every batch [default: one per processor core]
+    /// CPU replicas, each with its shard of every batch: at most one per row [default: one per processor core]
     #[arg(long, value_name = "N")]
     pub(crate) replicas: Option<usize>,
-    /// Learning rate of Adam
+    /// Learning rate of Adam: the size of a step. Too large, and the loss jumps or is no number any more
     #[arg(long, value_name = "RATE", default_value_t = 0.001)]
     pub(crate) learning_rate: f32,
-    /// What weights, order, augmentation and dropout follow from
+    /// What weights, order, augmentation and dropout follow from: the same seed repeats a run to the bit
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub(crate) seed: u64,
+}
+
+/// What an example does unless told otherwise.
+pub(crate) struct Defaults {
+    pub(crate) epochs: u64,
+    pub(crate) batch_size: usize,
 }
 
 impl Training {
@@ -47,16 +51,17 @@ impl Training {
     pub(crate) fn run<M: Model>(
         &self,
         dataset: &Dataset,
-        [train, test]: [Input; 2],
-        [epochs, batch_size]: [usize; 2],
-        model: impl Fn(&Device) -> Result<M> + Sync,
-    ) -> Result<Fitted<M>> {
+        train: Input,
+        test: Input,
+        defaults: &Defaults,
+        model: impl Fn(&Device) -> Result<M> + Send + Sync + 'static,
+    ) -> Result<()> {
         let replicas = match self.replicas {
             Some(count) => Replicas::cpu(count)?,
             None => Replicas::auto(),
         };
-        let epochs = self.epochs.unwrap_or(epochs as u64);
-        let batch_size = self.batch_size.unwrap_or(batch_size);
+        let epochs = self.epochs.unwrap_or(defaults.epochs);
+        let batch_size = self.batch_size.unwrap_or(defaults.batch_size);
         println!(
             "{}: {} pictures to train on, {} to test on; {epochs} epochs, batches of {batch_size}, on {replicas}",
             dataset.name,
@@ -71,7 +76,7 @@ impl Training {
             .seed(self.seed)
             .fit(train, Some(test))?;
         println!("\n{}", fitted.history);
-        Ok(fitted)
+        Ok(())
     }
 }
 

@@ -6,6 +6,9 @@ use std::time::Duration;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong between a batch and a trained model.
+///
+/// Messages of our own say what was found, what was expected, and where there is something to do, what. candle's are
+/// passed on in its words.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -51,7 +54,7 @@ pub enum Error {
     },
 
     /// Another replica failed, so this one had to stop.
-    #[error("replica {rank} stopped: {reason}")]
+    #[error("replica {rank} stopped, and the others with it: {reason}")]
     Aborted {
         /// The rank of the replica that failed.
         rank: usize,
@@ -60,7 +63,9 @@ pub enum Error {
     },
 
     /// A replica's code panicked.
-    #[error("replica {rank} panicked: {message}")]
+    #[error(
+        "replica {rank} panicked: {message}; RUST_BACKTRACE=1 shows where, it is most likely in the model's code"
+    )]
     ReplicaPanicked {
         /// Its rank.
         rank: usize,

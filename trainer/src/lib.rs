@@ -1,4 +1,49 @@
 //! Data-parallel training of networks on candle, fed by `feedline-pipeline`.
+//!
+//! A [`Trainer`] builds one copy of a network per replica. In each step every replica reads its shard of the global
+//! batch, computes gradients, sums them with the others' and makes the same update. Seeds decide everything else, so a
+//! run repeats to the bit, and the number of replicas changes its speed and, rounding aside, nothing else.
+//!
+//! ```
+//! use feedline_pipeline::Transform;
+//! use feedline_pipeline::dataset::Generated;
+//! use feedline_trainer::nn::{Conv2d, Flatten, Linear, MaxPool2d, Relu, Sequential};
+//! use feedline_trainer::{Input, Replicas, Trainer};
+//!
+//! let data = Generated::open(500, 100)?;
+//! let transform = Transform::new().scale();
+//! let fitted = Trainer::new(|device| {
+//!     Sequential::builder([3, 32, 32])
+//!         .add(Conv2d::new(4, 5))
+//!         .add(Relu)
+//!         .add(MaxPool2d::new(4, 4))
+//!         .add(Flatten)
+//!         .add(Linear::new(10))
+//!         .build(42, device)
+//! })
+//! .epochs(1)
+//! .batch_size(50)
+//! .replicas(Replicas::cpu(2)?)
+//! .progress(false)
+//! .fit(
+//!     Input::new(data.train, transform.clone()),
+//!     Some(Input::new(data.test, transform)),
+//! )?;
+//! println!("{}", fitted.history);
+//! assert_eq!(fitted.history.epochs[0].train.samples, 500);
+//! # Ok::<(), feedline_trainer::Error>(())
+//! ```
+//!
+//! Each module can be used by itself:
+//!
+//! | module | what it has |
+//! |---|---|
+//! | [`fit`] | the training loop: [`Trainer`], and what it returns |
+//! | [`nn`] | layers, networks made of them, and the trait [`Model`](nn::Model) for one of your own |
+//! | [`models`] | three networks that are ready to train |
+//! | [`optim`] | Adam and SGD, and the trait [`Optimizer`](optim::Optimizer) |
+//! | [`parallel`] | [`Replicas`]: the same code on several devices, each with its own thread |
+//! | [`collective`] | how replicas talk: sums, broadcasts and barriers that fail instead of hanging |
 
 mod error;
 
@@ -10,3 +55,5 @@ pub mod optim;
 pub mod parallel;
 
 pub use error::{Error, Result};
+pub use fit::{Input, Trainer};
+pub use parallel::Replicas;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// Mean loss and accuracy over samples, each of which counts once.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Metrics {
     /// The mean cross-entropy in nats.
     pub loss: f64,
@@ -16,6 +17,7 @@ pub struct Metrics {
 
 /// One epoch of training.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct EpochRecord {
     /// The epoch, from 0.
     pub epoch: u64,
@@ -38,6 +40,7 @@ impl EpochRecord {
 
 /// All epochs of a training run. Prints as a table.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct History {
     /// The epochs, in order.
     pub epochs: Vec<EpochRecord>,

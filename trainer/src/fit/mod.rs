@@ -3,9 +3,8 @@
 //! ```
 //! use feedline_pipeline::Transform;
 //! use feedline_pipeline::dataset::Generated;
-//! use feedline_trainer::fit::{Input, Trainer};
 //! use feedline_trainer::nn::{Flatten, Linear, Sequential};
-//! use feedline_trainer::parallel::Replicas;
+//! use feedline_trainer::{Input, Replicas, Trainer};
 //!
 //! let data = Generated::open(500, 100)?;
 //! let scaled = || Transform::new().scale();
@@ -25,6 +24,8 @@ mod flat;
 mod history;
 mod progress;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use history::{EpochRecord, History, Metrics};
 
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use feedline_pipeline::{Source, Transform};
 
-use crate::error::{Error, Result, invalid};
+use crate::error::{Result, invalid};
 use crate::nn::Model;
 use crate::optim::{Adam, Optimizer};
 use crate::parallel::Replicas;
@@ -97,8 +98,8 @@ pub struct Trainer<F, O = Adam> {
     progress: bool,
 }
 
-impl<M: Model, F: Fn(&Device) -> Result<M> + Sync> Trainer<F> {
-    /// Trains what `model` builds; it is called once for each replica. By default: one epoch in batches of 32, with Adam,
+impl<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static> Trainer<F> {
+    /// Trains what `model` builds; it is called once for each replica, on the replica's thread. By default: one epoch in batches of 32, with Adam,
     /// on [`Replicas::auto`], seed 0, 256 MiB for batches, with a progress line.
     pub fn new(model: F) -> Self {
         Self {
@@ -114,7 +115,10 @@ impl<M: Model, F: Fn(&Device) -> Result<M> + Sync> Trainer<F> {
     }
 }
 
-impl<M: Model, F: Fn(&Device) -> Result<M> + Sync, O: Optimizer> Trainer<F, O> {
+impl<M: Model, F, O: Optimizer> Trainer<F, O>
+where
+    F: Fn(&Device) -> Result<M> + Send + Sync + 'static,
+{
     /// The rule that changes the parameters.
     pub fn optimizer<P: Optimizer>(self, optimizer: P) -> Trainer<F, P> {
         Trainer {
@@ -134,13 +138,14 @@ impl<M: Model, F: Fn(&Device) -> Result<M> + Sync, O: Optimizer> Trainer<F, O> {
         Self { replicas, ..self }
     }
 
-    /// Trains this many epochs.
+    /// Trains this many epochs. The last call of this and [`steps`](Self::steps) counts.
     pub fn epochs(self, epochs: u64) -> Self {
         let length = Length::Epochs(epochs);
         Self { length, ..self }
     }
 
-    /// Trains this many steps, over as many epochs as it takes.
+    /// Trains this many steps, over as many epochs as it takes, of which the last may be cut short. The last call of
+    /// this and [`epochs`](Self::epochs) counts.
     pub fn steps(self, steps: u64) -> Self {
         let length = Length::Steps(steps);
         Self { length, ..self }
@@ -157,7 +162,9 @@ impl<M: Model, F: Fn(&Device) -> Result<M> + Sync, O: Optimizer> Trainer<F, O> {
         Self { seed, ..self }
     }
 
-    /// Bytes for batches, of all loaders together.
+    /// Bytes for batches, of all loaders together: each replica has one loader, and another if there is a test set, and
+    /// each gets an equal part. [`BudgetTooSmall`](feedline_pipeline::Error::BudgetTooSmall) speaks of one loader's
+    /// part.
     pub fn memory_budget(self, bytes: usize) -> Self {
         Self {
             memory_budget: bytes,
@@ -177,34 +184,50 @@ impl<M: Model, F: Fn(&Device) -> Result<M> + Sync, O: Optimizer> Trainer<F, O> {
     ///
     /// # Errors
     ///
-    /// Before training starts: [`Error::InvalidArgument`], [`Error::InvalidModel`] or [`Error::Pipeline`] for settings
-    /// that can't work, a model that doesn't fit the data, a budget that is too small. Later: [`Error::Diverged`] if the
-    /// loss is no number any more, and whatever stops a replica.
-    pub fn fit(&self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {
+    /// Before training starts: [`InvalidArgument`](crate::Error::InvalidArgument) for settings or sets that can't work,
+    /// [`InvalidModel`](crate::Error::InvalidModel) for a model that doesn't fit the data,
+    /// [`Pipeline`](crate::Error::Pipeline) for what a loader refuses, such as a budget that is too small. Later:
+    /// [`Diverged`](crate::Error::Diverged) if the loss is no number any more, and whatever stops a replica, as
+    /// [`Replicas::run`] has it.
+    pub fn fit(self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {
         self.optimizer.check()?;
         match self.length {
             Length::Epochs(0) => return Err(invalid("epochs", 0, "at least 1")),
             Length::Steps(0) => return Err(invalid("steps", 0, "at least 1")),
             _ => {}
         }
-        let results = self
-            .replicas
-            .run(|replica| session::Session::new(self, replica, &train, test.as_ref())?.train())?;
+        if let Some(test) = &test {
+            let (found, most) = (test.source.classes(), train.source.classes());
+            if found > most {
+                let expected = format!("at most {most}, as many as the training set has");
+                return Err(invalid(
+                    "number of classes in the test set",
+                    found,
+                    expected,
+                ));
+            }
+        }
+        let replicas = self.replicas_for(&train, test.as_ref())?;
+        let results = replicas.run(move |replica| {
+            session::Session::new(&self, replica, &train, test.as_ref())?.train()
+        })?;
         // The first is rank 0's; there is at least one replica.
         let first = results.into_iter().next();
         first.ok_or_else(|| invalid("number of replicas", 0, "at least 1"))
     }
-}
 
-/// An error for a model whose output is not one row of logits per picture.
-fn check_logits(dims: &[usize], rows: usize, classes: usize) -> Result<()> {
-    if dims == [rows, classes] {
-        return Ok(());
+    /// As many replicas as can have a row of each batch of each set.
+    fn replicas_for(&self, train: &Input, test: Option<&Input>) -> Result<Replicas> {
+        let limits = [
+            Some(("batch size", self.batch_size)),
+            Some(("number of samples to train on", train.source.len())),
+            test.map(|test| ("number of samples to test on", test.source.len())),
+        ];
+        // What is 0 is the loader's to refuse, with any number of replicas.
+        limits
+            .into_iter()
+            .flatten()
+            .filter(|&(_, most)| most > 0)
+            .try_fold(self.replicas.clone(), Replicas::limited)
     }
-    Err(Error::InvalidModel {
-        layer: "output".into(),
-        reason: format!(
-            "the data have {classes} classes, so {rows} pictures must give [{rows}, {classes}]; it is {dims:?}"
-        ),
-    })
 }

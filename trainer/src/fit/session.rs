@@ -8,7 +8,7 @@ use feedline_pipeline::{Loader, Shard, Tail, TensorBatch};
 
 use super::history::{EpochRecord, History, Metrics};
 use super::progress::Progress;
-use super::{Fitted, Input, Length, Trainer, check_logits, flat};
+use super::{Fitted, Input, Length, Trainer, flat};
 use crate::error::{Error, Result};
 use crate::nn::{Model, Parameter, Pass, cross_entropy};
 use crate::optim::Optimizer;
@@ -81,15 +81,9 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
         let model = (trainer.model)(replica.device())?;
         flat::check(model.parameters())?;
         let classes = train.source.classes();
-        for loader in [Some(&train_loader), test_loader.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            let shape = loader.plan().shape;
-            let one = (1, shape.channels, shape.height, shape.width);
-            let picture = Tensor::zeros(one, DType::F32, replica.device())?;
-            let logits = model.forward(&picture, &Pass::evaluation())?;
-            check_logits(logits.dims(), 1, classes)?;
+        try_out(&model, "training", &train_loader, classes, replica.device())?;
+        if let Some(test_loader) = &test_loader {
+            try_out(&model, "test", test_loader, classes, replica.device())?;
         }
 
         let epochs = match trainer.length {
@@ -131,11 +125,7 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
             Length::Steps(limit) => steps < limit,
         } {
             let mut record = self.train_epoch(epoch, &mut steps)?;
-            if let Some(mut loader) = self.test.take() {
-                self.progress.evaluating();
-                record.test = Some(self.evaluate(&mut loader, epoch)?);
-                self.test = Some(loader);
-            }
+            record.test = self.evaluate(epoch)?;
             self.progress.end(&record);
             history.epochs.push(record);
             epoch += 1;
@@ -155,18 +145,7 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
         let start = Instant::now();
         let mut data_wait = Duration::ZERO;
         let mut sums = Sums::default();
-        // The loop changes everything but the loader, which lends itself to the epoch.
-        let Self {
-            train,
-            model,
-            optimizer,
-            trained,
-            values,
-            bucket,
-            replica,
-            ..
-        } = self;
-        let mut batches = train.epoch(epoch);
+        let mut batches = self.train.epoch(epoch);
         for step in 0..planned {
             let before = Instant::now();
             let Some(batch) = batches.next().transpose()? else {
@@ -175,21 +154,18 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
             data_wait += before.elapsed();
 
             let pass = Pass::training(self.seed, *steps, batch.info.first_row);
-            compute_gradients(model, trained, &batch, &pass, bucket)?;
-            replica.collective().all_reduce_sum(bucket)?;
-            let (gradients, [loss, correct]) = split(bucket);
+            compute_gradients(&self.model, &self.trained, &batch, &pass, &mut self.bucket)?;
+            self.replica.collective().all_reduce_sum(&mut self.bucket)?;
+            let (gradients, totals) = self.bucket.split_at(self.values.len());
+            let (loss, correct) = (f64::from(totals[0]), f64::from(totals[1]));
             if !loss.is_finite() {
-                return Err(Error::Diverged {
-                    epoch,
-                    step,
-                    loss: f64::from(loss),
-                });
+                return Err(Error::Diverged { epoch, step, loss });
             }
-            optimizer.step(values, gradients);
-            flat::write(trained, values)?;
+            self.optimizer.step(&mut self.values, gradients);
+            flat::write(&self.trained, &self.values)?;
 
-            sums.loss += f64::from(loss);
-            sums.correct += f64::from(correct);
+            sums.loss += loss;
+            sums.correct += correct;
             sums.samples += batch.info.global_samples as f64;
             *steps += 1;
             self.progress.step(sums.metrics());
@@ -203,8 +179,12 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
         })
     }
 
-    /// Loss and accuracy on a test set; every sample counts once, whichever replica sees it.
-    fn evaluate(&self, loader: &mut Loader<Candle>, epoch: u64) -> Result<Metrics> {
+    /// Loss and accuracy on the test set, if there is one; every sample counts once, whichever replica sees it.
+    fn evaluate(&mut self, epoch: u64) -> Result<Option<Metrics>> {
+        let Some(loader) = &mut self.test else {
+            return Ok(None);
+        };
+        self.progress.evaluating();
         // Running statistics differ between replicas until here; those of rank 0 count.
         let own = self.model.parameters().iter().filter(|own| !own.trainable);
         let statistics: Vec<Parameter> = own.cloned().collect();
@@ -215,6 +195,7 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
         let mut sums = Sums::default();
         for batch in loader.epoch(epoch) {
             let batch = batch?;
+            // In the last batch all of a replica's rows may be padding.
             if batch.info.samples == 0 {
                 continue;
             }
@@ -227,13 +208,38 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
         let mut all = [sums.loss, sums.correct, sums.samples];
         self.replica.collective().all_reduce_sum_f64(&mut all)?;
         let [loss, correct, samples] = all;
-        Ok(Sums {
+        let sums = Sums {
             loss,
             correct,
             samples,
-        }
-        .metrics())
+        };
+        Ok(Some(sums.metrics()))
     }
+}
+
+/// Shows the model one black picture, so that one that does not fit the set fails before training starts.
+fn try_out(
+    model: &impl Model,
+    set: &str,
+    loader: &Loader<Candle>,
+    classes: usize,
+    device: &Device,
+) -> Result<()> {
+    let shape = loader.plan().shape;
+    let one = (1, shape.channels, shape.height, shape.width);
+    let picture = Tensor::zeros(one, DType::F32, device)?;
+    let fits = match model.forward(&picture, &Pass::evaluation()) {
+        Err(error) => Err(error.to_string()),
+        Ok(logits) if logits.dims() == [1, classes] => Ok(()),
+        Ok(logits) => Err(format!(
+            "the data have {classes} classes, so one picture must give logits of [1, {classes}]; they are {:?}",
+            logits.dims()
+        )),
+    };
+    fits.map_err(|reason| Error::InvalidModel {
+        layer: format!("the model on a picture of the {set} set, {shape}"),
+        reason,
+    })
 }
 
 /// The gradients of this replica's share of the global batch's mean loss, then its summed loss and its right answers.
@@ -244,11 +250,6 @@ fn compute_gradients(
     pass: &Pass,
     bucket: &mut Vec<f32>,
 ) -> Result<()> {
-    if batch.info.samples == 0 {
-        bucket.clear();
-        bucket.resize(flat::length(trained) + 2, 0.0);
-        return Ok(());
-    }
     let (logits, labels) = answers(model, batch, pass)?;
     let loss = cross_entropy(&logits, &labels)?.sum_all()?;
     let share = (&loss / batch.info.global_samples as f64)?;
@@ -268,12 +269,4 @@ fn answers(model: &impl Model, batch: &TensorBatch, pass: &Pass) -> Result<(Tens
 fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<f32> {
     let right = logits.detach().argmax(D::Minus1)?.eq(labels)?;
     Ok(right.to_dtype(DType::F32)?.sum_all()?.to_scalar()?)
-}
-
-/// The gradients, then the loss and the number of right answers.
-fn split(bucket: &[f32]) -> (&[f32], [f32; 2]) {
-    match bucket.split_last_chunk() {
-        Some((gradients, last)) => (gradients, *last),
-        None => (bucket, [0.0; 2]),
-    }
 }

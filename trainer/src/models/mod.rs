@@ -1,4 +1,5 @@
-//! The networks of the lab that Feedline continues.
+//! Three networks that are ready to train. They are those of a university course, where they were written in
+//! TensorFlow: same layers, same numbers of parameters.
 
 use candle_core::Device;
 

@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, Var};
 
+use super::layer::check_batch;
 use super::{Initializer, Layer, ParameterShape, Pass};
 
 /// Normalizes every channel over batch, height and width, then scales and shifts it (Ioffe, Szegedy: "Batch
@@ -61,6 +62,9 @@ impl Layer for BatchNorm {
         if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
             return Err(format!("epsilon must be above 0, it is {}", self.epsilon));
         }
+        if input.is_empty() {
+            return Err("the input must have channels or features, it is []".into());
+        }
         Ok(input.to_vec())
     }
 
@@ -83,6 +87,7 @@ impl Layer for BatchNorm {
         let [scale, shift, running_mean, running_variance] = parameters else {
             candle_core::bail!("batch_norm has four parameters, not {}", parameters.len())
         };
+        check_batch(self, input)?;
         // [rows, channels, the rest]: whatever the rest is, it is one dimension here.
         let (rows, channels) = (input.dim(0)?, input.dim(1)?);
         let flat = input.reshape((rows, channels, ()))?;

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor, Var};
 
-use super::layer::picture;
+use super::layer::{check_batch, picture};
 use super::{Initializer, Layer, ParameterShape, Pass};
 
 /// What lies beyond the edge of a picture.
@@ -96,13 +96,16 @@ impl Layer for Conv2d {
     }
 
     fn forward(&self, input: &Tensor, parameters: &[Var], _: &Pass) -> Result<Tensor> {
+        let [weight, bias] = parameters else {
+            candle_core::bail!("conv2d has two parameters, not {}", parameters.len())
+        };
+        check_batch(self, input)?;
         let padding = match self.padding {
             Padding::Valid => 0,
             Padding::Same => self.kernel / 2,
         };
-        let bias = parameters[1].reshape((1, self.filters, 1, 1))?;
         input
-            .conv2d(&parameters[0], padding, 1, 1, 1)?
-            .broadcast_add(&bias)
+            .conv2d(weight, padding, 1, 1, 1)?
+            .broadcast_add(&bias.reshape((1, self.filters, 1, 1))?)
     }
 }

@@ -19,7 +19,8 @@ pub trait Layer: Debug + Send + Sync {
     /// In a few words why the layer can't take this shape or has settings that can't work.
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String>;
 
-    /// What the layer holds for an input of this shape, in the order in which [`forward`](Self::forward) gets it.
+    /// What the layer holds for an input of this shape, in the order in which [`forward`](Self::forward) gets it. It is
+    /// asked only about shapes that [`output_shape`](Self::output_shape) takes, and may panic on others.
     fn parameters(&self, input: &[usize]) -> Vec<ParameterShape> {
         let _ = input;
         Vec::new()
@@ -29,7 +30,8 @@ pub trait Layer: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// candle's, for a batch of another shape than the one that the network was built for.
+    /// candle's, for a batch or parameters of other shapes than those that the network was built for, and for settings
+    /// that can't work.
     fn forward(
         &self,
         input: &Tensor,
@@ -84,4 +86,48 @@ impl Initializer {
 pub(super) fn picture(input: &[usize]) -> Result<[usize; 3], String> {
     <[usize; 3]>::try_from(input)
         .map_err(|_| format!("the input must be [channels, height, width], it is {input:?}"))
+}
+
+/// Checks a batch as [`SequentialBuilder::build`](super::SequentialBuilder::build) checks a network, for layers that
+/// are called by themselves.
+pub(super) fn check_batch(layer: &impl Layer, batch: &Tensor) -> candle_core::Result<()> {
+    let shape = batch.dims().get(1..).unwrap_or_default();
+    if shape.contains(&0) {
+        candle_core::bail!("{}: the input {shape:?} is empty", layer.kind());
+    }
+    match layer.output_shape(shape) {
+        Ok(_) => Ok(()),
+        Err(reason) => candle_core::bail!("{}: {reason}", layer.kind()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{BatchNorm, Conv2d, Linear, MaxPool2d, Padding};
+    use candle_core::{DType, Device};
+
+    #[test]
+    fn a_layer_that_was_never_built_gives_an_error_instead_of_a_panic() {
+        let layers: [&dyn Layer; 7] = [
+            &MaxPool2d::new(2, 0),
+            &MaxPool2d::new(0, 1),
+            &Conv2d::new(2, 9),
+            &Conv2d::new(2, 2).padding(Padding::Same),
+            &Linear::new(3),
+            &BatchNorm::new(),
+            &BatchNorm::new().epsilon(0.0),
+        ];
+        let pass = Pass::training(0, 0, 0);
+        let var = |shape: &[usize]| Var::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        let images = Tensor::ones((2, 1, 4, 4), DType::F32, &Device::Cpu).unwrap();
+        for layer in layers {
+            for own in [vec![], vec![var(&[2, 1, 9, 9]), var(&[2])]] {
+                assert!(layer.forward(&images, &own, &pass).is_err(), "{layer:?}");
+            }
+        }
+        let none = Tensor::ones((2, 0, 4, 4), DType::F32, &Device::Cpu).unwrap();
+        let own = [(); 4].map(|()| var(&[1]));
+        assert!(BatchNorm::new().forward(&none, &own, &pass).is_err());
+    }
 }

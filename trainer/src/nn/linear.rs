@@ -56,6 +56,9 @@ impl Layer for Linear {
     }
 
     fn forward(&self, input: &Tensor, parameters: &[Var], _: &Pass) -> Result<Tensor> {
-        input.matmul(&parameters[0])?.broadcast_add(&parameters[1])
+        let [weight, bias] = parameters else {
+            candle_core::bail!("linear has two parameters, not {}", parameters.len())
+        };
+        input.matmul(weight)?.broadcast_add(bias)
     }
 }

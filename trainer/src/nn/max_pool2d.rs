@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var};
 use rayon::prelude::*;
 
-use super::layer::picture;
+use super::layer::{check_batch, picture};
 use super::storage::{slice, with_slice};
 use super::{Layer, Padding, Pass};
 
@@ -90,13 +90,8 @@ impl Layer for MaxPool2d {
     }
 
     fn forward(&self, input: &Tensor, _: &[Var], _: &Pass) -> Result<Tensor> {
+        check_batch(self, input)?;
         let (_, _, height, width) = input.dims4()?;
-        if self.window > height.min(width) {
-            candle_core::bail!(
-                "a pool of {self:?} gets a batch of shape {:?}",
-                input.dims()
-            );
-        }
         input.contiguous()?.apply_op1(Operation {
             geometry: self.geometry(height, width),
             places: Arc::default(),

@@ -27,6 +27,8 @@ mod batch_norm;
 mod conv2d;
 mod dropout;
 mod flatten;
+#[cfg(test)]
+mod gradients;
 mod layer;
 mod linear;
 mod loss;

@@ -33,7 +33,7 @@ use crate::error::Result;
 /// assert_eq!(model.forward(&images, &Pass::evaluation())?.dims(), [2, 10]);
 /// # Ok::<(), feedline_trainer::Error>(())
 /// ```
-pub trait Model: Send {
+pub trait Model: Send + 'static {
     /// One row of logits per picture: `[rows, channels, height, width]` becomes `[rows, classes]`.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::error::{Result, invalid};
 /// A rule that changes parameters by their gradients. Both are one flat buffer, so that an update is one pass.
 ///
 /// A clone of a rule that has not made a step is a rule for another replica.
-pub trait Optimizer: Debug + Clone + Send + Sync {
+pub trait Optimizer: Debug + Clone + Send + Sync + 'static {
     /// Checks the settings.
     ///
     /// # Errors
