@@ -42,9 +42,9 @@ struct Arguments {
     /// Worker threads, of all loaders alike
     #[arg(long, default_value_t = 2)]
     workers: usize,
-    /// Only workloads whose name contains this
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Only these workloads, with commas between them
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    only: Vec<String>,
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -58,7 +58,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .or_else(|| std::env::var_os("FEEDLINE_DATA").map(PathBuf::from));
     let workloads: Vec<Workload> = workload::all(data.as_deref())?
         .into_iter()
-        .filter(|workload| workload.name.contains(&arguments.only))
+        .filter(|workload| {
+            arguments.only.is_empty() || arguments.only.iter().any(|name| name == workload.name)
+        })
         .collect();
     let mut rows = Vec::new();
     for round in 0..arguments.rounds {

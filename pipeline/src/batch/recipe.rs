@@ -13,7 +13,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::transform::{Element, Program, SampleKey, Scratch};
 
 /// How many other samples are tried in the place of one that failed.
-const REPLACEMENTS: u64 = 8;
+const REPLACEMENTS: usize = 8;
 
 /// Keeps the choice of replacements apart from all other random choices.
 const REPLACE: u64 = 0x7265_706c_6163_6521;
@@ -97,27 +97,26 @@ impl<T: Element> Recipe<T> {
             let position = self.batches.position(&rows, part.rows.start + row);
             let draw = place.order.draw(position);
             let output = &mut part.pixels[row * elements..(row + 1) * elements];
-            let (index, label) = match self.read(draw, place.epoch, memory, output) {
-                Ok(label) => (draw.index, label),
-                Err(error) if self.on_error == OnError::Stop => return Err(error),
-                Err(error) => {
-                    failures.push(Failure {
-                        epoch: place.epoch,
-                        step: place.step,
-                        row: part.rows.start + row,
-                        index: draw.index,
-                        error,
-                    });
-                    match self.on_error {
-                        OnError::Replace { .. } => {
-                            self.replace(draw, place.epoch, memory, output)?
-                        }
-                        // The row becomes padding when all parts are done.
-                        _ => continue,
-                    }
+            let mut index = draw.index;
+            let mut result = self.read(draw, place.epoch, memory, output);
+            if let Err(error) = result {
+                if self.on_error == OnError::Stop {
+                    return Err(error);
                 }
-            };
-            part.labels[row] = label;
+                failures.push(Failure {
+                    epoch: place.epoch,
+                    step: place.step,
+                    row: part.rows.start + row,
+                    index,
+                    error,
+                });
+                if let OnError::Skip { .. } = self.on_error {
+                    // The row becomes padding when all parts are done.
+                    continue;
+                }
+                (index, result) = self.replace(draw, place.epoch, memory, output);
+            }
+            part.labels[row] = result?;
             part.indices[row] = index;
         }
         part.pixels[samples * elements..].fill(T::default());
@@ -168,7 +167,7 @@ impl<T: Element> Recipe<T> {
         epoch: u64,
         memory: &mut WorkerMemory,
         output: &mut [T],
-    ) -> Result<(usize, u32)> {
+    ) -> (usize, Result<u32>) {
         let mut random = Random::new([
             REPLACE,
             self.seed,
@@ -176,22 +175,18 @@ impl<T: Element> Recipe<T> {
             failed.index as u64,
             failed.repeat,
         ]);
-        let mut attempt = || {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
             let draw = Draw {
                 index: random.below(self.source.len() as u64) as usize,
                 repeat: random.next_u64(),
             };
-            let label = self.read(draw, epoch, memory, output)?;
-            Ok((draw.index, label))
-        };
-        let mut last = attempt();
-        for _ in 1..REPLACEMENTS {
-            if last.is_ok() {
-                break;
+            let label = self.read(draw, epoch, memory, output);
+            if label.is_ok() || attempts == REPLACEMENTS {
+                return (draw.index, label);
             }
-            last = attempt();
         }
-        last
     }
 
     /// Writes one transformed sample into `output` and returns its label. A panic in the source or in a user's `map`
