@@ -12,6 +12,9 @@ use crate::source::{Shape, Source};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::transform::{Element, Program, SampleKey, Scratch};
 
+/// How many samples are drawn at a time: one draw is a long chain of operations, many overlap.
+const DRAWS: usize = 64;
+
 /// How many other samples are tried in the place of one that failed.
 const REPLACEMENTS: usize = 8;
 
@@ -26,6 +29,8 @@ pub(crate) struct Recipe<T: Element> {
     pub(crate) shard: Shard,
     pub(crate) seed: u64,
     pub(crate) on_error: OnError,
+    /// Of the source, asked once.
+    pub(crate) classes: usize,
 }
 
 /// Which batch.
@@ -40,6 +45,7 @@ pub(crate) struct Place {
 pub(crate) struct WorkerMemory {
     /// For sources that decode.
     bytes: Vec<u8>,
+    draws: Vec<Draw>,
     scratch: Scratch,
 }
 
@@ -65,13 +71,14 @@ impl<T: Element> Recipe<T> {
     pub(crate) fn worker_memory(&self) -> WorkerMemory {
         WorkerMemory {
             bytes: Vec::with_capacity(self.program.input_shape().elements()),
+            draws: Vec::with_capacity(DRAWS),
             scratch: self.program.scratch(),
         }
     }
 
     /// The bytes of a [`worker_memory`](Self::worker_memory).
     pub(crate) fn worker_bytes(program: &Program<T>) -> usize {
-        program.input_shape().elements() + program.scratch_bytes()
+        program.input_shape().elements() + DRAWS * size_of::<Draw>() + program.scratch_bytes()
     }
 
     /// Fills `part` with its rows of the batch at `place`; stops early once `cancelled`. What failed and was let pass is
@@ -94,11 +101,19 @@ impl<T: Element> Recipe<T> {
             if cancelled.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let position = self.batches.position(&rows, part.rows.start + row);
-            let draw = place.order.draw(position);
+            if row % DRAWS == 0 {
+                let ahead = row..samples.min(row + DRAWS);
+                let position = |row| self.batches.position(&rows, part.rows.start + row);
+                memory.draws.clear();
+                memory
+                    .draws
+                    .extend(ahead.map(|row| place.order.draw(position(row))));
+            }
+            let draw = memory.draws[row % DRAWS];
             let output = &mut part.pixels[row * elements..(row + 1) * elements];
             let mut index = draw.index;
-            let mut result = self.read(draw, place.epoch, memory, output);
+            let ahead = memory.draws.get(row % DRAWS + 1).map(|draw| draw.index);
+            let mut result = self.read(draw, ahead, place.epoch, memory, output);
             if let Err(error) = result {
                 if self.on_error == OnError::Stop {
                     return Err(error);
@@ -182,18 +197,19 @@ impl<T: Element> Recipe<T> {
                 index: random.below(self.source.len() as u64) as usize,
                 repeat: random.next_u64(),
             };
-            let label = self.read(draw, epoch, memory, output);
+            let label = self.read(draw, None, epoch, memory, output);
             if label.is_ok() || attempts == REPLACEMENTS {
                 return (draw.index, label);
             }
         }
     }
 
-    /// Writes one transformed sample into `output` and returns its label. A panic in the source or in a user's `map`
-    /// becomes an error.
+    /// Writes one transformed sample into `output` and returns its label. `ahead` is the index of the sample that comes
+    /// next. A panic in the source or in a user's `map` becomes an error.
     fn read(
         &self,
         draw: Draw,
+        ahead: Option<usize>,
         epoch: u64,
         memory: &mut WorkerMemory,
         output: &mut [T],
@@ -206,6 +222,9 @@ impl<T: Element> Recipe<T> {
         };
         // What a panic leaves half-written is written again before anybody reads it.
         catch_unwind(AssertUnwindSafe(|| {
+            if let Some(index) = ahead {
+                self.source.prefetch(index);
+            }
             let sample = self.source.sample(draw.index, &mut memory.bytes)?;
             self.check(draw.index, sample.pixels.len(), sample.label)?;
             self.program
@@ -222,7 +241,7 @@ impl<T: Element> Recipe<T> {
 
     /// A user's source may not keep what it promises.
     fn check(&self, index: usize, bytes: usize, label: u32) -> Result<()> {
-        let (shape, classes) = (self.program.input_shape(), self.source.classes());
+        let (shape, classes) = (self.program.input_shape(), self.classes);
         let problem = if bytes != shape.elements() {
             format!(
                 "it has {bytes} bytes, but the source's shape, {shape}, has {}",

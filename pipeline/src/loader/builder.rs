@@ -336,6 +336,7 @@ impl<K: Sink> LoaderBuilder<K> {
             state.check(fingerprint, &description, self.seed, plan.steps)?;
         }
         let recipe = Recipe {
+            classes: self.source.classes(),
             source: self.source,
             program,
             batches,

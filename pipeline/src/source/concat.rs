@@ -93,6 +93,11 @@ impl Source for Concat {
         self.parts.iter().try_for_each(Source::verify)
     }
 
+    fn prefetch(&self, index: usize) {
+        let (part, index) = self.locate(index);
+        part.prefetch(index);
+    }
+
     fn will_need(&self, samples: Range<usize>) {
         self.for_each_part(samples, |part, samples| part.will_need(samples));
     }

@@ -298,6 +298,10 @@ impl Source for IdxPair {
         self.images.verify()
     }
 
+    fn prefetch(&self, index: usize) {
+        self.images.prefetch(self.place(index..index + 1));
+    }
+
     fn will_need(&self, samples: Range<usize>) {
         self.images.will_need(self.place(samples));
     }

@@ -1,5 +1,6 @@
 //! Samples that the program already holds.
 
+use super::prefetch::prefetch;
 use super::{Sample, Shape, Source};
 use crate::error::{Result, invalid};
 
@@ -83,6 +84,11 @@ impl Source for InMemory {
 
     fn label(&self, index: usize) -> Result<u32> {
         Ok(self.labels[index])
+    }
+
+    fn prefetch(&self, index: usize) {
+        let start = index * self.shape.elements();
+        prefetch(&self.pixels[start..start + self.shape.elements()]);
     }
 }
 

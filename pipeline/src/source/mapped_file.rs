@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use memmap2::Mmap;
 
+use super::prefetch::prefetch;
 use crate::error::{Error, Fault, Result, io_error};
 
 /// How the bytes of a file are reached.
@@ -157,6 +158,15 @@ impl FileBytes {
             return Err(changed(expected.into(), "a later change".into(), 0));
         }
         Ok(())
+    }
+
+    /// Brings the bytes in `range` closer to the processor.
+    pub(super) fn prefetch(&self, range: Range<usize>) {
+        match &self.bytes {
+            Bytes::Mapped(map) => prefetch(&map[range]),
+            Bytes::Copied(bytes) => prefetch(&bytes[range]),
+            Bytes::InFile => {}
+        }
     }
 
     /// Has the system fetch the bytes in `range`, while this thread goes on.

@@ -8,6 +8,7 @@ mod gzip;
 mod idx;
 mod in_memory;
 mod mapped_file;
+mod prefetch;
 mod record_file;
 mod split;
 mod subset;
@@ -188,6 +189,12 @@ pub trait Source: Send + Sync {
         Ok(())
     }
 
+    /// Says that sample `index` comes soon, so that its bytes may be brought closer to the processor. Called for every
+    /// sample: must not wait, and does nothing by default.
+    fn prefetch(&self, index: usize) {
+        let _ = index;
+    }
+
     /// Says that these samples come next, so that a source may begin to fetch them. Only block-wise orders say so.
     fn will_need(&self, samples: Range<usize>) {
         let _ = samples;
@@ -220,6 +227,9 @@ impl<S: Source + ?Sized> Source for Arc<S> {
     }
     fn verify(&self) -> Result<()> {
         (**self).verify()
+    }
+    fn prefetch(&self, index: usize) {
+        (**self).prefetch(index);
     }
     fn will_need(&self, samples: Range<usize>) {
         (**self).will_need(samples);

@@ -217,6 +217,10 @@ impl Source for RecordFile {
         self.bytes.verify()
     }
 
+    fn prefetch(&self, index: usize) {
+        self.bytes.prefetch(self.place(index..index + 1));
+    }
+
     fn will_need(&self, samples: Range<usize>) {
         self.bytes.will_need(self.place(samples));
     }

@@ -76,6 +76,10 @@ impl<S: Source> Source for Subset<S> {
         self.source.verify()
     }
 
+    fn prefetch(&self, index: usize) {
+        self.source.prefetch(self.indices[index]);
+    }
+
     fn will_need(&self, samples: Range<usize>) {
         self.runs(samples, |run| self.source.will_need(run));
     }
