@@ -141,6 +141,15 @@ pub enum Error {
         message: String,
     },
 
+    /// The source panicked where no one sample is to blame. The loader itself goes on living.
+    #[error("the source panicked in {call}: {message}")]
+    SourcePanic {
+        /// Which of its methods, as in `verify`.
+        call: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+
     /// The consumer kept every batch, so that there is no memory left for the next one.
     #[error(
         "all {slots} batch slots were still held by batches that were not dropped after {waited:?}; copy what you keep, or raise the prefetch depth and the memory budget"
