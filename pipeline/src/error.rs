@@ -286,14 +286,13 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// For `map_err`: an I/O error with its path and what was tried.
+/// For `map_err`: an I/O error with its path and what was tried. Nothing is allocated where there is no error.
 pub(crate) fn io_error(
     action: &'static str,
     path: &std::path::Path,
 ) -> impl FnOnce(std::io::Error) -> Error {
-    let path = path.to_owned();
     move |source| Error::Io {
-        path,
+        path: path.to_owned(),
         action,
         source,
     }

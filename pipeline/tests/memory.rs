@@ -64,7 +64,8 @@ fn bytes_in_use_are_those_of_the_plan() {
                 .all(|&live| live >= plan && live <= plan + SLACK),
             "{plan}: {live:?}"
         );
-        assert!(live[49] <= live[5], "{live:?}");
+        // Channels make room for those who wait for them when first somebody does.
+        assert!(live[49] <= live[5] + 2048, "{live:?}");
         drop(loader);
         assert!(LIVE.load(Ordering::Relaxed) < before + 4096);
     }
