@@ -75,7 +75,7 @@ fn a_file_larger_than_memory_is_read_in_windows() {
     println!(
         "mapped: {} MiB of the file resident at the most, of {}",
         resident >> 20,
-        RECORDS * 12_289 >> 20
+        (RECORDS * FORMAT.record_length) >> 20
     );
     assert_eq!(mapped, 1);
     assert!(resident < 4 * WINDOW + (4 << 20), "{resident}");

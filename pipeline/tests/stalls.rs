@@ -33,7 +33,7 @@ fn a_map_that_never_returns_is_an_error_and_dropping_the_loader_does_not_wait_fo
         .workers(2)
         .transform(transform);
     let mut loader = builder
-        .stall_timeout(Duration::from_millis(300))
+        .stall_timeout(Duration::from_secs(1))
         .build()
         .unwrap();
     let mut epoch = loader.epoch(0);
@@ -68,7 +68,7 @@ fn what_was_slow_once_is_read_in_full_later() {
     let builder = builder.transform(transform);
     let mut loader = builder
         .clone()
-        .stall_timeout(Duration::from_millis(500))
+        .stall_timeout(Duration::from_secs(1))
         .build()
         .unwrap();
     assert_eq!(loader.epoch(0).filter(Result::is_ok).count(), 3);
