@@ -11,23 +11,36 @@ use feedline_pipeline::source::InMemory;
 use feedline_pipeline::transform::MapSample;
 use feedline_pipeline::{BoxError, Error, Loader, Result, Sample, Shape, Source, Transform};
 
-/// A `map` that waits at one sample of one epoch until it is let go.
-fn gate(epoch: u64, index: usize) -> (Arc<AtomicBool>, Transform) {
-    let closed = Arc::new(AtomicBool::new(true));
-    let gate = Arc::clone(&closed);
+#[derive(Default)]
+struct Gate {
+    reached: AtomicBool,
+    open: AtomicBool,
+}
+
+/// A `map` that waits at one sample of one epoch until its gate is opened.
+fn gate(epoch: u64, index: usize) -> (Arc<Gate>, Transform) {
+    let gate = Arc::new(Gate::default());
+    let own = Arc::clone(&gate);
     let wait = move |sample: MapSample<'_>| -> Result<(), BoxError> {
-        while (sample.epoch, sample.index) == (epoch, index) && gate.load(Ordering::Acquire) {
-            std::thread::sleep(Duration::from_millis(1));
+        if (sample.epoch, sample.index) == (epoch, index) {
+            own.reached.store(true, Ordering::Release);
+            wait_for(&own.open);
         }
         sample.pixels[0] += 1.0;
         Ok(())
     };
-    (closed, Transform::new().map(wait))
+    (gate, Transform::new().map(wait))
+}
+
+fn wait_for(flag: &AtomicBool) {
+    while !flag.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
 fn a_map_that_never_returns_is_an_error_and_dropping_the_loader_does_not_wait_for_it() {
-    let (closed, transform) = gate(0, 13);
+    let (gate, transform) = gate(0, 13);
     let builder = Loader::builder(pictures(30))
         .batch_size(5)
         .workers(2)
@@ -54,13 +67,13 @@ fn a_map_that_never_returns_is_an_error_and_dropping_the_loader_does_not_wait_fo
     assert!(epoch.next().is_none());
     drop(loader);
     // Only for the thread that was left behind.
-    closed.store(false, Ordering::Release);
+    gate.open.store(true, Ordering::Release);
 }
 
 #[test]
 fn what_was_slow_once_is_read_in_full_later() {
     // The worker is in the middle of epoch 1 when the consumer goes elsewhere and loses patience.
-    let (closed, transform) = gate(1, 3);
+    let (gate, transform) = gate(1, 3);
     let builder = Loader::builder(pictures(30))
         .batch_size(10)
         .workers(1)
@@ -72,6 +85,7 @@ fn what_was_slow_once_is_read_in_full_later() {
         .build()
         .unwrap();
     assert_eq!(loader.epoch(0).filter(Result::is_ok).count(), 3);
+    wait_for(&gate.reached);
     let error = loader.epoch(7).next().unwrap().unwrap_err();
     assert!(
         matches!(
@@ -84,7 +98,7 @@ fn what_was_slow_once_is_read_in_full_later() {
         ),
         "{error}"
     );
-    closed.store(false, Ordering::Release);
+    gate.open.store(true, Ordering::Release);
     let expected = epoch_bits(&mut builder.build().unwrap(), 1);
     assert_eq!(epoch_bits(&mut loader, 1), expected);
 }
