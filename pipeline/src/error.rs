@@ -141,6 +141,15 @@ pub enum Error {
         message: String,
     },
 
+    /// The source panicked where no one sample is to blame. The loader itself goes on living.
+    #[error("the source panicked in {call}: {message}")]
+    SourcePanic {
+        /// Which of its methods, as in `verify`.
+        call: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+
     /// The consumer kept every batch, so that there is no memory left for the next one.
     #[error(
         "all {slots} batch slots were still held by batches that were not dropped after {waited:?}; copy what you keep, or raise the prefetch depth and the memory budget"
@@ -277,14 +286,13 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// For `map_err`: an I/O error with its path and what was tried.
+/// For `map_err`: an I/O error with its path and what was tried. Nothing is allocated where there is no error.
 pub(crate) fn io_error(
     action: &'static str,
     path: &std::path::Path,
 ) -> impl FnOnce(std::io::Error) -> Error {
-    let path = path.to_owned();
     move |source| Error::Io {
-        path,
+        path: path.to_owned(),
         action,
         source,
     }

@@ -244,6 +244,34 @@ fn a_loader_can_be_dropped_at_any_moment_and_its_threads_end() {
 }
 
 #[test]
+fn threads_live_as_long_as_the_loader_and_begin_the_next_epoch_by_themselves() {
+    let (sender, seen) = std::sync::mpsc::channel();
+    let transform = Transform::new().map(move |sample| {
+        let _ = sender.send((sample.epoch, std::thread::current().id()));
+        Ok(())
+    });
+    let mut loader = Loader::builder(pictures(60))
+        .batch_size(10)
+        .workers(2)
+        .transform(transform)
+        .build()
+        .unwrap();
+    let mut threads = std::collections::HashSet::new();
+    for epoch in 0..10 {
+        assert_eq!(loader.epoch(epoch).filter(Result::is_ok).count(), 6);
+        // Nobody has asked for the next one yet.
+        loop {
+            let (begun, thread) = seen.recv().unwrap();
+            threads.insert(thread);
+            if begun == epoch + 1 {
+                break;
+            }
+        }
+    }
+    assert!(threads.len() <= 2, "{threads:?}");
+}
+
+#[test]
 fn breaking_off_an_epoch_does_not_wait_for_all_that_was_begun() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);

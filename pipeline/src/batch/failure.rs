@@ -15,7 +15,9 @@ pub enum OnError {
         /// How many samples may fail before that is an [`Error::TooManyFailures`], over the loader's whole life.
         at_most: usize,
     },
-    /// Another sample takes its place: a random one that follows from the seed, the epoch and the one that failed.
+    /// Another sample of the epoch takes its place: a random one that follows from the seed, the epoch and the one that
+    /// failed. If that fails, too, others are tried, but not for ever: where nothing can be read, the epoch ends with the
+    /// error.
     Replace {
         /// As with [`Skip`](Self::Skip).
         at_most: usize,

@@ -1,6 +1,5 @@
 //! How a worker fills its part of a slot.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -93,6 +92,9 @@ impl<T: Element> Recipe<T> {
     ) -> Result<()> {
         let rows = self.batches.rows(place.step, self.shard);
         if part.rows.start == 0 {
+            if place.step == 0 {
+                self.verify()?;
+            }
             self.look_ahead(place, &rows)?;
         }
         let elements = self.shape().elements();
@@ -129,7 +131,7 @@ impl<T: Element> Recipe<T> {
                     // The row becomes padding when all parts are done.
                     continue;
                 }
-                (index, result) = self.replace(draw, place.epoch, memory, output);
+                (index, result) = self.replace(draw, place, memory, output);
             }
             part.labels[row] = result?;
             part.indices[row] = index;
@@ -139,65 +141,74 @@ impl<T: Element> Recipe<T> {
         Ok(())
     }
 
-    /// At an epoch's start, has the source make sure that it is still what it was. Where the order goes through windows,
-    /// tells the source at the start of each which samples come next and which are done with.
+    /// Has the source make sure that it is still what it was.
+    pub(crate) fn verify(&self) -> Result<()> {
+        let panicked = |message| Error::SourcePanic {
+            call: "verify",
+            message,
+        };
+        guarded(|| self.source.verify()).map_err(panicked)?
+    }
+
+    /// Where the order goes through windows, tells the source which samples come next and which are done with.
     fn look_ahead(&self, place: &Place, rows: &Rows) -> Result<()> {
-        if place.step == 0 {
-            self.source.verify()?;
-        }
-        let first = self.batches.position(rows, 0);
-        let order = &place.order;
+        let (order, first) = (&place.order, self.batches.position(rows, 0));
         let Some(window) = order.window_of(first) else {
             return Ok(());
         };
-        // The batch before this one belongs to the window before, or there is none.
-        let begins = place.step == 0
-            || order.window_of(first.saturating_sub(self.batches.batch_size())) != Some(window);
-        if !begins {
-            return Ok(());
-        }
-        if place.step == 0 {
-            order
-                .window_ranges(window)
+        let (next, done) = if place.step == 0 {
+            (window..window + 2, 0..0)
+        } else {
+            // Windows may be shorter than batches, so that several begin at once.
+            let before = first.saturating_sub(self.batches.batch_size());
+            let before = order.window_of(before).unwrap_or(window);
+            // Other workers may still be at the end of the window before this one.
+            let done = before.saturating_sub(1)..window.saturating_sub(1);
+            (before + 2..window + 2, done)
+        };
+        let panicked = |message| Error::SourcePanic {
+            call: "will_need or done_with",
+            message,
+        };
+        guarded(|| {
+            if place.step == 0 {
+                // What the epoch before has left.
+                self.source.done_with(0..self.source.len());
+            }
+            next.take_while(|&window| window < order.windows())
+                .flat_map(|window| order.window_ranges(window))
                 .for_each(|range| self.source.will_need(range));
-        }
-        if window + 1 < order.windows() {
-            order
-                .window_ranges(window + 1)
-                .for_each(|range| self.source.will_need(range));
-        }
-        // Other workers may still be at the end of the window before this one.
-        if window >= 2 {
-            order
-                .window_ranges(window - 2)
+            done.flat_map(|window| order.window_ranges(window))
                 .for_each(|range| self.source.done_with(range));
-        }
-        Ok(())
+        })
+        .map_err(panicked)
     }
 
-    /// Writes a sample in the place of one that failed, and returns its index and label.
+    /// Writes another sample of the epoch in the place of one that failed, and returns its index and label.
     fn replace(
         &self,
         failed: Draw,
-        epoch: u64,
+        place: &Place,
         memory: &mut WorkerMemory,
         output: &mut [T],
     ) -> (usize, Result<u32>) {
         let mut random = Random::new([
             REPLACE,
             self.seed,
-            epoch,
+            place.epoch,
             failed.index as u64,
             failed.repeat,
         ]);
         let mut attempts = 0;
         loop {
             attempts += 1;
+            // Never from outside the epoch: what is skipped or has no weight stays out.
+            let position = random.below(place.order.len() as u64) as usize;
             let draw = Draw {
-                index: random.below(self.source.len() as u64) as usize,
                 repeat: random.next_u64(),
+                ..place.order.draw(position)
             };
-            let label = self.read(draw, None, epoch, memory, output);
+            let label = self.read(draw, None, place.epoch, memory, output);
             if label.is_ok() || attempts == REPLACEMENTS {
                 return (draw.index, label);
             }
@@ -221,7 +232,7 @@ impl<T: Element> Recipe<T> {
             repeat: draw.repeat,
         };
         // What a panic leaves half-written is written again before anybody reads it.
-        catch_unwind(AssertUnwindSafe(|| {
+        guarded(|| {
             if let Some(index) = ahead {
                 self.source.prefetch(index);
             }
@@ -230,11 +241,11 @@ impl<T: Element> Recipe<T> {
             self.program
                 .apply(sample, key, &mut memory.scratch, output)?;
             Ok(sample.label)
-        }))
-        .unwrap_or_else(|panic| {
+        })
+        .unwrap_or_else(|message| {
             Err(Error::WorkerPanic {
                 index: draw.index,
-                message: message(&*panic),
+                message,
             })
         })
     }
@@ -260,8 +271,11 @@ impl<T: Element> Recipe<T> {
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("(no message)").to_owned()
+/// Runs a user's code; of a panic in it, the message remains.
+fn guarded<R>(code: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        text.unwrap_or("(no message)").to_owned()
+    })
 }

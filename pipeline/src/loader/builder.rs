@@ -1,7 +1,7 @@
 //! The description of a loader.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::sampling::Sampling;
@@ -355,6 +355,7 @@ impl<K: Sink> LoaderBuilder<K> {
             plan,
             seed,
             batches: description,
+            fingerprint: OnceLock::new(),
             sink: self.sink,
             resumed: self.resume.map(|state| (state.epoch, state.step)),
             failed: 0,

@@ -17,7 +17,7 @@ pub use plan::Plan;
 pub use state::LoaderState;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::sink::{Host, Sink};
@@ -73,6 +73,8 @@ pub struct Loader<K: Sink = Host> {
     /// What epochs and batches are made of, in words.
     batches: String,
     stream: Stream<K::Element>,
+    /// Of the data, once it was asked for.
+    fingerprint: OnceLock<u64>,
     sink: K,
     /// Where the loader was resumed, until it is read from there.
     resumed: Option<(u64, usize)>,
@@ -170,10 +172,19 @@ impl<K: Sink> Loader<K> {
     ///
     /// # Errors
     ///
-    /// What the source says if it can't be read for its [fingerprint](Source::fingerprint).
+    /// The first time, what the source says if it has changed or can't be read for its
+    /// [fingerprint](Source::fingerprint).
     pub fn state(&self) -> Result<LoaderState> {
         let position = self.resumed.unwrap_or(self.stream.position());
-        let fingerprint = self.stream.source().fingerprint()?;
+        let fingerprint = match self.fingerprint.get() {
+            Some(&fingerprint) => fingerprint,
+            None => {
+                // A mapped file that has become shorter must not be touched.
+                self.stream.verify()?;
+                let fingerprint = self.stream.source().fingerprint()?;
+                *self.fingerprint.get_or_init(|| fingerprint)
+            }
+        };
         let batches = self.batches.clone();
         Ok(LoaderState::new(fingerprint, batches, self.seed, position))
     }
@@ -200,6 +211,8 @@ impl<K: Sink> Loader<K> {
             }
             skipped = step;
         }
+        // The first batches may have been made long ago: what has become of the data since?
+        self.stream.verify()?;
         self.stream.seek(epochs.start, skipped)?;
         self.resumed = None;
         let steps = (epochs.end - epochs.start).saturating_mul(self.plan.steps as u64);
@@ -209,12 +222,13 @@ impl<K: Sink> Loader<K> {
     fn next_batch(&mut self) -> Result<K::Batch> {
         let batch = self.stream.next()?;
         self.failed += batch.failures().len();
-        if self.failed > self.at_most_failed {
-            let last = batch.failures().last();
+        if let Some(last) = batch.failures().last()
+            && self.failed > self.at_most_failed
+        {
             return Err(Error::TooManyFailures {
                 failed: self.failed,
                 at_most: self.at_most_failed,
-                last: last.map_or_else(String::new, |failure| failure.error.to_string()),
+                last: last.error.to_string(),
             });
         }
         self.sink.deliver(batch)

@@ -87,10 +87,7 @@ impl std::fmt::Display for Sampling {
                 }
                 write!(f, "weighted by {hash:016x}")
             }
-            Self::Mixed(sources) => {
-                let weights: Vec<_> = sources.iter().map(|(_, weight)| weight).collect();
-                write!(f, "mixed {weights:?}")
-            }
+            Self::Mixed(sources) => write!(f, "mixed by (length, weight) {sources:?}"),
         }
     }
 }

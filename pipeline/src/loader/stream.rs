@@ -85,6 +85,11 @@ impl<T: Element> Stream<T> {
         &*self.workshop.recipe.source
     }
 
+    /// Has the source make sure that it is still what it was.
+    pub(super) fn verify(&self) -> Result<()> {
+        self.workshop.recipe.verify()
+    }
+
     /// The epoch and step of the batch that comes next.
     pub(super) fn position(&self) -> (u64, usize) {
         self.pending
@@ -96,7 +101,9 @@ impl<T: Element> Stream<T> {
 
     /// Makes the batch of `step` in `epoch` the next one, and has the workers start on it.
     pub(super) fn seek(&mut self, epoch: u64, step: usize) -> Result<()> {
-        if self.position() != (epoch, step) {
+        // What was cancelled may be half-filled: if it could not be taken back last time, it must be now.
+        let cancelled = self.workshop.cancelled.load(Ordering::Relaxed);
+        if cancelled || self.position() != (epoch, step) {
             self.cancel()?;
             self.next = Place {
                 epoch,

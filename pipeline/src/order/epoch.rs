@@ -72,6 +72,11 @@ impl EpochOrder {
         self.draw(position).index
     }
 
+    /// The number of positions.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The position before anything was skipped.
     pub(super) fn absolute(&self, position: usize) -> usize {
         assert!(

@@ -124,6 +124,8 @@ impl FileBytes {
         for start in (0..self.len).step_by(piece) {
             let end = start.saturating_add(piece).min(self.len);
             check(start, self.get(start..end, &mut scratch)?)?;
+            // Or a file that is larger than memory would fill it before the first epoch.
+            self.done_with(start..end);
         }
         Ok(())
     }
@@ -184,14 +186,14 @@ impl FileBytes {
     pub(super) fn done_with(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Bytes::Mapped(map) = &self.bytes {
+            // With a page the system maps its neighbours, up to 64 KiB: those that came with the range go with it. Who
+            // still uses them gets them back without reading.
+            let start = range.start.saturating_sub(64 << 10);
+            let end = range.end.saturating_add(64 << 10).min(self.len);
             // SAFETY: the pages belong to a file that is mapped read-only, so nothing in them can be lost: who touches
             // them again, even at this moment, gets the same bytes from the file.
             let _ = unsafe {
-                map.unchecked_advise_range(
-                    memmap2::UncheckedAdvice::DontNeed,
-                    range.start,
-                    range.len(),
-                )
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
             };
         }
         #[cfg(not(unix))]
