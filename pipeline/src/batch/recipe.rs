@@ -86,7 +86,10 @@ impl<T: Element> Recipe<T> {
     ) -> Result<()> {
         let rows = self.batches.rows(place.step, self.shard);
         if part.rows.start == 0 {
-            self.look_ahead(place, &rows)?;
+            // Foreign code, too. The batch's first sample stands for it.
+            let first = || place.order.index(self.batches.position(&rows, 0));
+            catch_unwind(AssertUnwindSafe(|| self.look_ahead(place, &rows)))
+                .unwrap_or_else(|panic| Err(panicked(first(), &*panic)))?;
         }
         let elements = self.shape().elements();
         let samples = rows.samples.clamp(part.rows.start, part.rows.end) - part.rows.start;
@@ -217,12 +220,7 @@ impl<T: Element> Recipe<T> {
                 .apply(sample, key, &mut memory.scratch, output)?;
             Ok(sample.label)
         }))
-        .unwrap_or_else(|panic| {
-            Err(Error::WorkerPanic {
-                index: draw.index,
-                message: message(&*panic),
-            })
-        })
+        .unwrap_or_else(|panic| Err(panicked(draw.index, &*panic)))
     }
 
     /// A user's source may not keep what it promises.
@@ -246,8 +244,9 @@ impl<T: Element> Recipe<T> {
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+fn panicked(index: usize, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("(no message)").to_owned()
+    let message = text.unwrap_or("(no message)").to_owned();
+    Error::WorkerPanic { index, message }
 }

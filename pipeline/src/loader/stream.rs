@@ -96,7 +96,9 @@ impl<T: Element> Stream<T> {
 
     /// Makes the batch of `step` in `epoch` the next one, and has the workers start on it.
     pub(super) fn seek(&mut self, epoch: u64, step: usize) -> Result<()> {
-        if self.position() != (epoch, step) {
+        // What was cancelled and did not come back in time may be half filled.
+        let stalled = self.workshop.cancelled.load(Ordering::Relaxed);
+        if stalled || self.position() != (epoch, step) {
             self.cancel()?;
             self.next = Place {
                 epoch,
