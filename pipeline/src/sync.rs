@@ -15,13 +15,13 @@ mod real {
     pub(crate) use shuttle::sync::{Mutex, RwLock, atomic};
     pub(crate) use shuttle::thread;
 
-    /// As much of crossbeam's bounded channel as the loader uses, on shuttle's locks. Time stands still in a model: what
-    /// waits with a time-out waits until it is woken, and a wait that never ends is reported as a deadlock.
+    /// As much of crossbeam's bounded channel as the loader uses, on shuttle's locks. Time stands still in a model: a
+    /// time-out of zero is over at once, and any other never. A wait that never ends is reported as a deadlock.
     pub(crate) mod channel {
         pub(crate) use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError};
-        use shuttle::sync::{Condvar, Mutex};
+        use shuttle::sync::{Condvar, Mutex, MutexGuard};
         use std::collections::VecDeque;
-        use std::sync::Arc;
+        use std::sync::{Arc, PoisonError};
         use std::time::Duration;
 
         struct Inner<T> {
@@ -39,7 +39,15 @@ mod real {
         pub(crate) struct Sender<T>(Arc<Inner<T>>);
         pub(crate) struct Receiver<T>(Arc<Inner<T>>);
 
+        impl<T> Inner<T> {
+            /// Also while a model fails, as a second panic would hide the first.
+            fn lock(&self) -> MutexGuard<'_, State<T>> {
+                self.state.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        }
+
         pub(crate) fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+            assert!(capacity > 0, "a rendezvous is not modelled");
             let state = State {
                 queue: VecDeque::new(),
                 senders: 1,
@@ -55,7 +63,7 @@ mod real {
 
         impl<T> Sender<T> {
             pub(crate) fn send(&self, value: T) -> Result<(), SendError<T>> {
-                let mut state = self.0.state.lock().unwrap();
+                let mut state = self.0.lock();
                 loop {
                     if state.receivers == 0 {
                         return Err(SendError(value));
@@ -72,19 +80,19 @@ mod real {
 
         impl<T> Receiver<T> {
             pub(crate) fn try_recv(&self) -> Result<T, TryRecvError> {
-                let mut state = self.0.state.lock().unwrap();
-                let senders = state.senders;
-                let value = state.queue.pop_front();
-                self.0.changed.notify_all();
-                value.ok_or(if senders == 0 {
-                    TryRecvError::Disconnected
-                } else {
-                    TryRecvError::Empty
-                })
+                let mut state = self.0.lock();
+                match state.queue.pop_front() {
+                    Some(value) => {
+                        self.0.changed.notify_all();
+                        Ok(value)
+                    }
+                    None if state.senders == 0 => Err(TryRecvError::Disconnected),
+                    None => Err(TryRecvError::Empty),
+                }
             }
 
             pub(crate) fn recv(&self) -> Result<T, RecvError> {
-                let mut state = self.0.state.lock().unwrap();
+                let mut state = self.0.lock();
                 loop {
                     if let Some(value) = state.queue.pop_front() {
                         self.0.changed.notify_all();
@@ -97,36 +105,51 @@ mod real {
                 }
             }
 
-            pub(crate) fn recv_timeout(&self, _: Duration) -> Result<T, RecvTimeoutError> {
-                self.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            pub(crate) fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+                if !timeout.is_zero() {
+                    return self.recv().map_err(|_| RecvTimeoutError::Disconnected);
+                }
+                self.try_recv().map_err(|error| match error {
+                    TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                })
             }
         }
 
         impl<T> Clone for Sender<T> {
             fn clone(&self) -> Self {
-                self.0.state.lock().unwrap().senders += 1;
+                self.0.lock().senders += 1;
                 Self(Arc::clone(&self.0))
             }
         }
 
         impl<T> Clone for Receiver<T> {
             fn clone(&self) -> Self {
-                self.0.state.lock().unwrap().receivers += 1;
+                self.0.lock().receivers += 1;
                 Self(Arc::clone(&self.0))
             }
         }
 
         impl<T> Drop for Sender<T> {
             fn drop(&mut self) {
-                self.0.state.lock().unwrap().senders -= 1;
+                self.0.lock().senders -= 1;
                 self.0.changed.notify_all();
             }
         }
 
         impl<T> Drop for Receiver<T> {
             fn drop(&mut self) {
-                self.0.state.lock().unwrap().receivers -= 1;
+                let mut state = self.0.lock();
+                state.receivers -= 1;
+                // Nobody can take any more what is left.
+                let left = if state.receivers == 0 {
+                    std::mem::take(&mut state.queue)
+                } else {
+                    VecDeque::new()
+                };
                 self.0.changed.notify_all();
+                drop(state);
+                drop(left);
             }
         }
 

@@ -152,7 +152,8 @@ fn the_memory_budget_decides_the_slots() {
     let plan = builder().build().unwrap().plan().clone();
     let (slot, workers) = (plan.slot_bytes, 4 * plan.worker_bytes);
     assert_eq!(slot, 10 * (192 * 4 + 4 + size_of::<usize>()));
-    assert_eq!(plan.worker_bytes, 192);
+    // A stored sample, and 64 draws of an index and a repeat.
+    assert_eq!(plan.worker_bytes, 192 + 64 * 16);
     for (budget, slots) in [
         (workers + slot, 1),
         (workers + 3 * slot - 1, 2),

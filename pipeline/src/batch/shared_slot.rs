@@ -99,7 +99,7 @@ impl<T: Element> SharedSlot<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
     use crate::batch::SlotSize;
@@ -149,5 +149,60 @@ mod tests {
         let slot = shared.into_slot();
         let expected: Vec<u8> = (0..40).flat_map(|row| [row; 3]).collect();
         assert_eq!((slot.pixels, slot.labels), (expected, vec![7; 40]));
+    }
+}
+
+#[cfg(all(test, shuttle))]
+mod interleavings {
+    use super::*;
+    use crate::batch::SlotSize;
+    use crate::source::Shape;
+    use std::sync::Arc;
+
+    #[test]
+    fn every_part_is_handed_out_once_and_one_thread_is_the_last() {
+        let model = || {
+            let (rows, parts, shape) = (5, 3, Shape::new(1, 1, 1));
+            let shared = Arc::new(SharedSlot::new(
+                Slot::<u8>::new(0, SlotSize { rows, shape }),
+                parts,
+            ));
+            let filled = Arc::new(AtomicUsize::new(0));
+            let work = |number: u32| {
+                let (shared, filled) = (Arc::clone(&shared), Arc::clone(&filled));
+                move || {
+                    let mut last = 0;
+                    while let Some(part) = shared.claim() {
+                        let rows = part.rows.clone();
+                        part.pixels
+                            .iter_mut()
+                            .zip(rows.clone())
+                            .for_each(|(pixel, row)| *pixel += row as u8);
+                        part.labels.fill(number);
+                        filled.fetch_add(rows.len(), Ordering::Relaxed);
+                        if shared.finish(part) {
+                            // Who is the last finds all rows filled.
+                            assert_eq!(filled.load(Ordering::Relaxed), 5);
+                            last += 1;
+                        }
+                    }
+                    last
+                }
+            };
+            let threads = [1, 2, 3].map(|number| shuttle::thread::spawn(work(number)));
+            assert_eq!(
+                threads
+                    .map(|thread| thread.join().unwrap())
+                    .iter()
+                    .sum::<i32>(),
+                1
+            );
+            let slot = Arc::into_inner(shared).unwrap().into_slot();
+            // Written once: `+=` would show a second time.
+            assert_eq!(slot.pixels, [0, 1, 2, 3, 4]);
+            assert!(slot.labels.iter().all(|label| (1..=3).contains(label)));
+        };
+        shuttle::check_random(model, 2000);
+        shuttle::check_pct(model, 2000, 3);
     }
 }

@@ -112,6 +112,16 @@ fn unpack_entries(
             entry: name.display().to_string(),
             reason,
         };
+        // What the system refuses because of the name is the archive's fault.
+        let failed = |error: io::Error, place: &Path| match error.kind() {
+            ErrorKind::AlreadyExists
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::InvalidFilename => {
+                refused("no file can have that name, or not beside the others")
+            }
+            _ => io_error("create it", place)(error),
+        };
         if count == ENTRY_LIMIT {
             return Err(refused("there are more entries than any data set has"));
         }
@@ -125,7 +135,7 @@ fn unpack_entries(
         match entry.header().entry_type() {
             EntryType::Directory => {
                 std::fs::create_dir_all(&destination)
-                    .map_err(io_error("create it", &destination))?;
+                    .map_err(|error| failed(error, &destination))?;
             }
             EntryType::Regular | EntryType::Continuous => {
                 *unpacked = unpacked.saturating_add(entry.size());
@@ -136,9 +146,9 @@ fn unpack_entries(
                     });
                 }
                 let parent = destination.parent().unwrap_or(folder);
-                std::fs::create_dir_all(parent).map_err(io_error("create it", parent))?;
+                std::fs::create_dir_all(parent).map_err(|error| failed(error, parent))?;
                 let mut file =
-                    File::create(&destination).map_err(io_error("create it", &destination))?;
+                    File::create(&destination).map_err(|error| failed(error, &destination))?;
                 io::copy(&mut entry, &mut file).map_err(io_error("unpack it", path))?;
                 file.sync_all()
                     .map_err(io_error("write it", &destination))?;
@@ -227,6 +237,25 @@ mod tests {
         ] {
             let bytes = archive(&[("set/good", EntryType::Regular, b"x"), (name, kind, b"")]);
             let (result, names) = unpacked(&bytes);
+            let error = result.unwrap_err();
+            assert!(
+                matches!(error, Error::UnsafeArchive { .. }),
+                "{name}: {error}"
+            );
+            assert_eq!(names, ["data", "set.tar.gz"], "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_file_can_have_are_the_archives_fault() {
+        let file = EntryType::Regular;
+        for (name, kind) in [
+            ("set/good/below", file),
+            ("set", file),
+            ("set/good", EntryType::Directory),
+        ] {
+            let (result, names) =
+                unpacked(&archive(&[("set/good", file, b"x"), (name, kind, b"")]));
             let error = result.unwrap_err();
             assert!(
                 matches!(error, Error::UnsafeArchive { .. }),

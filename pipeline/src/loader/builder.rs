@@ -24,8 +24,9 @@ pub const DEFAULT_MEMORY_BUDGET: usize = 64 << 20;
 /// minutes.
 pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Batches are cut into parts of at least this many bytes, which are worth a worker's while.
-const LEAST_PART_BYTES: usize = 1 << 20;
+/// Batches are cut into parts of at least this many bytes, which are worth a worker's while. Models are of batches that
+/// are small and cut nevertheless.
+const LEAST_PART_BYTES: usize = if cfg!(shuttle) { 1 } else { 1 << 20 };
 
 /// Describes a [`Loader`]; made by [`Loader::builder`].
 #[derive(Clone)]

@@ -1,0 +1,7 @@
+//! CIFAR-10's archive.
+#![no_main]
+
+#[path = "../../tests/fuzz/bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| bodies::archive(input));

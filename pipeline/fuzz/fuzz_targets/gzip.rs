@@ -1,0 +1,7 @@
+//! IDX files compressed with gzip.
+#![no_main]
+
+#[path = "../../tests/fuzz/bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| bodies::gzip(input));

@@ -1,0 +1,7 @@
+//! Pairs of IDX files.
+#![no_main]
+
+#[path = "../../tests/fuzz/bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| bodies::idx(input));

@@ -1,0 +1,151 @@
+//! Thousands of broken files, the same ones in every run. `fuzz/` has the same checks as targets for cargo-fuzz, which
+//! looks for files that nobody thought of.
+
+mod bodies;
+mod mutations;
+
+use std::panic::catch_unwind;
+
+use bodies::{archive, cifar, compressed, escape, gzip, idx};
+use feedline_pipeline::Random;
+use mutations::mutated;
+use tar::{Builder, EntryType, Header};
+
+/// Runs `body` on the sound files, then on `count` broken ones.
+fn run(body: fn(&[u8]), seeds: &[Vec<u8>], fields: &[usize], count: u64) {
+    seeds.iter().for_each(|seed| body(seed));
+    for number in 0..count {
+        let input = mutated(&mut Random::new([number]), seeds, fields);
+        assert!(
+            catch_unwind(|| body(&input)).is_ok(),
+            "input {number} fails: {input:02x?}"
+        );
+    }
+}
+
+/// An IDX file of these dimensions, with values below ten.
+fn idx_file(dimensions: &[u32]) -> Vec<u8> {
+    let mut file = (0x0800 | dimensions.len() as u32).to_be_bytes().to_vec();
+    file.extend(
+        dimensions
+            .iter()
+            .flat_map(|dimension| dimension.to_be_bytes()),
+    );
+    file.extend((0..dimensions.iter().product()).map(|i| (i % 10) as u8));
+    file
+}
+
+fn idx_pair(images: &[u32], labels: &[u32]) -> Vec<u8> {
+    let (images, labels) = (idx_file(images), idx_file(labels));
+    [&(images.len() as u16).to_be_bytes(), &images[..], &labels].concat()
+}
+
+#[test]
+fn broken_idx_files_are_refused_and_sound_ones_are_read_to_the_byte() {
+    let seeds = [
+        idx_pair(&[3, 2, 3], &[3]),
+        idx_pair(&[1, 1, 1], &[1]),
+        idx_pair(&[0, 4, 4], &[0]),
+        idx_pair(&[2, 1, 5], &[3]),
+    ];
+    // Of the pictures; then of the labels, which are behind 18 bytes of pixels in the first seed.
+    run(idx, &seeds, &[0, 2, 6, 10, 14, 36, 40, 44], 3000);
+}
+
+#[test]
+fn broken_compressed_files_are_refused_and_sound_ones_are_unpacked_to_the_byte() {
+    let files = [
+        idx_file(&[3, 2, 3]),
+        idx_file(&[1, 1, 1]),
+        idx_file(&[50, 20, 20]),
+    ];
+    let raw = files
+        .iter()
+        .map(|file| [vec![0], compressed(file)].concat());
+    // Compressed in two pieces, which count as one file.
+    let pieces = files[2].chunks(9000).flat_map(compressed);
+    let plain = files.iter().map(|file| [&[1], &file[..]].concat());
+    let seeds: Vec<_> = raw
+        .chain([[0].into_iter().chain(pieces).collect()])
+        .chain(plain)
+        .collect();
+    run(gzip, &seeds, &[0, 1, 3, 4, 5, 9, 11, 13], 1500);
+}
+
+#[test]
+fn broken_records_are_refused_and_sound_ones_are_read_to_the_byte() {
+    let records = |length: usize, count: usize| -> Vec<u8> {
+        let labelled = (0..length * count).map(|i| if i % length < 2 { i % 10 } else { i % 251 });
+        labelled.map(|byte| byte as u8).collect()
+    };
+    let seeds = [
+        records(6, 3),
+        records(3073, 2),
+        records(3074, 2),
+        records(6, 1),
+    ];
+    run(cifar, &seeds, &[0, 1, 6, 7, 3073, 3074, 3075], 1000);
+}
+
+/// A tar file of these entries: name, type, content.
+fn tar_file(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    for (name, kind, content) in entries {
+        let mut header = Header::new_ustar();
+        // Past the checks of tar's own writer.
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        builder.append(&header, *content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn broken_archives_are_refused_and_write_nothing_elsewhere() {
+    let names: Vec<String> = (1..=5)
+        .map(|i| format!("data_batch_{i}.bin"))
+        .chain(["test_batch.bin".into()])
+        .collect();
+    let names: Vec<String> = names
+        .iter()
+        .map(|name| format!("cifar-10-batches-bin/{name}"))
+        .collect();
+    let file = EntryType::Regular;
+    let whole: Vec<_> = names
+        .iter()
+        .map(|name| (&name[..], file, &b"abc"[..]))
+        .collect();
+    let and = |entry| tar_file(&[&whole[..], &[entry]].concat());
+    let escape = escape();
+    let long = [&b"cifar-10-batches-bin/"[..], &[b'x'; 300], b"\0"].concat();
+    let tars = [
+        tar_file(&whole),
+        tar_file(&[
+            ("cifar-10-batches-bin/", EntryType::Directory, b""),
+            whole[0],
+        ]),
+        and(("../evil", file, b"x")),
+        and((escape.to_str().unwrap(), file, b"x")),
+        and(("cifar-10-batches-bin/link", EntryType::Symlink, b"")),
+        and(("././@LongLink", EntryType::GNULongName, &long)),
+        and((
+            "pax",
+            EntryType::XHeader,
+            b"30 path=../../feedline-escape\n",
+        )),
+        and(("pax", EntryType::XHeader, b"19 size=4294967295\n")),
+        and(("sparse", EntryType::GNUSparse, b"x")),
+        and(("cifar-10-batches-bin/test_batch.bin/below", file, b"x")),
+    ];
+    let raw = [[vec![0], compressed(&tars[0])].concat()];
+    let plain = tars
+        .iter()
+        .flat_map(|tar| [1, 2].map(|mode| [&[mode], &tar[..]].concat()));
+    let seeds: Vec<_> = raw.into_iter().chain(plain).collect();
+    // Name, size, time, checksum, type, link, magic and prefix of the headers of the first two entries.
+    let fields = [0, 100, 124, 136, 148, 156, 157, 257, 345].map(|field| [1 + field, 1025 + field]);
+    run(archive, &seeds, &fields.concat(), 1000);
+}
