@@ -58,8 +58,8 @@ impl Line {
 /// `value · factor + offset`, as it is applied.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Affine {
-    factor: f32,
-    offset: f32,
+    pub(super) factor: f32,
+    pub(super) offset: f32,
 }
 
 impl Affine {

@@ -6,6 +6,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::affine::Affine;
+use super::simd::Simd;
 
 /// A type that a batch's values can have: `f32`, `f16`, `bf16`, or `u8` for bytes as they are stored.
 ///
@@ -34,6 +35,12 @@ pub trait Convert: Sized {
 
     /// What a stored byte becomes.
     fn convert(channel: &Self::Channel, byte: u8) -> Self;
+
+    /// What eight stored bytes become.
+    #[inline(always)]
+    fn convert_eight(_simd: impl Simd, channel: &Self::Channel, bytes: [u8; 8]) -> [Self; 8] {
+        bytes.map(|byte| Self::convert(channel, byte))
+    }
 
     /// Converts `bytes` into `output`, which is as long.
     #[inline(always)]
@@ -67,6 +74,11 @@ impl Convert for f32 {
     #[inline(always)]
     fn convert(channel: &Affine, byte: u8) -> f32 {
         channel.apply(f32::from(byte))
+    }
+
+    #[inline(always)]
+    fn convert_eight(simd: impl Simd, channel: &Affine, bytes: [u8; 8]) -> [f32; 8] {
+        simd.affine(bytes, *channel)
     }
 
     fn with_values<R>(
@@ -109,7 +121,37 @@ impl Convert for u8 {
     }
 }
 
-/// The half-precision types: there are but 256 bytes, so a channel is a table of what each becomes.
+/// How many values are computed in `f32` before they are rounded together: few enough to stay in the nearest cache.
+const BLOCK: usize = 256;
+
+/// A type of two bytes, for which values are rounded after they are computed.
+trait Rounded: Element {
+    /// Rounds `values` into `output`, which is as long, to nearest, ties to even.
+    fn round(values: &[f32], output: &mut [Self]);
+}
+
+impl Rounded for f16 {
+    fn round(values: &[f32], output: &mut [f16]) {
+        // With the processor's own instructions where it has them.
+        output.convert_from_f32_slice(values);
+    }
+}
+
+impl Rounded for bf16 {
+    #[inline(always)]
+    fn round(values: &[f32], output: &mut [bf16]) {
+        for (output, value) in output.iter_mut().zip(values) {
+            // The upper half of the bits, and one more if the lower half is more than a half, or just that and the
+            // upper one is odd. A NaN could become an infinity so: it keeps its upper half, and stays one.
+            let bits = value.to_bits();
+            let odd = (bits >> 16) & 1;
+            let rounded = bits.wrapping_add(0x7fff + odd) >> 16;
+            let quiet = (bits >> 16) | 0x40;
+            *output = bf16::from_bits(if value.is_nan() { quiet } else { rounded } as u16);
+        }
+    }
+}
+
 macro_rules! half_precision {
     ($type:ident, $name:literal) => {
         impl Element for $type {
@@ -117,19 +159,34 @@ macro_rules! half_precision {
         }
 
         impl Convert for $type {
-            type Channel = Box<[$type; 256]>;
+            type Channel = Affine;
             const TAKES_VALUES: bool = true;
             const SCRATCH_VALUES: usize = 1;
 
-            fn channel(affine: Affine) -> Self::Channel {
-                Box::new(std::array::from_fn(|byte| {
-                    $type::from_f32(affine.apply(byte as f32))
-                }))
+            fn channel(affine: Affine) -> Affine {
+                affine
             }
 
             #[inline(always)]
-            fn convert(channel: &Self::Channel, byte: u8) -> $type {
-                channel[usize::from(byte)]
+            fn convert(channel: &Affine, byte: u8) -> $type {
+                $type::from_f32(channel.apply(f32::from(byte)))
+            }
+
+            #[inline(always)]
+            fn convert_eight(simd: impl Simd, channel: &Affine, bytes: [u8; 8]) -> [$type; 8] {
+                let mut output = [$type::ZERO; 8];
+                $type::round(&simd.affine(bytes, *channel), &mut output);
+                output
+            }
+
+            #[inline(always)]
+            fn convert_all(channel: &Affine, bytes: &[u8], output: &mut [$type]) {
+                let mut values = [0.0; BLOCK];
+                for (bytes, output) in bytes.chunks(BLOCK).zip(output.chunks_mut(BLOCK)) {
+                    let values = &mut values[..bytes.len()];
+                    f32::convert_all(channel, bytes, values);
+                    $type::round(values, output);
+                }
             }
 
             fn with_values<R>(
@@ -138,7 +195,7 @@ macro_rules! half_precision {
                 write: impl FnOnce(&mut [f32]) -> R,
             ) -> R {
                 let result = write(scratch);
-                row.convert_from_f32_slice(scratch);
+                $type::round(scratch, row);
                 result
             }
         }
@@ -147,3 +204,25 @@ macro_rules! half_precision {
 
 half_precision!(f16, "f16");
 half_precision!(bf16, "bf16");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn values_are_rounded_to_the_nearest(bits in prop::collection::vec(any::<u32>(), 1..40)) {
+            let values: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+            let mut output = vec![bf16::ZERO; values.len()];
+            bf16::round(&values, &mut output);
+            for (found, value) in output.into_iter().zip(values) {
+                let expected = bf16::from_f32(value);
+                prop_assert!(
+                    found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(),
+                    "{value}: {found} {expected}"
+                );
+            }
+        }
+    }
+}

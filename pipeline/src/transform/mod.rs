@@ -13,6 +13,7 @@ mod element;
 mod map;
 mod moments;
 mod program;
+mod simd;
 mod stage;
 mod window;
 

@@ -1,7 +1,12 @@
 //! Crop and flip: where each pixel is read from, and the one pass that reads them.
 
+use std::ops::Range;
+
 use super::element::Element;
 use super::moments::ByteSums;
+#[cfg(target_arch = "x86_64")]
+use super::simd::Avx2;
+use super::simd::{Portable, Simd};
 use crate::source::Shape;
 
 /// A view of a picture: `height` × `width` pixels from (`top`, `left`), mirrored or not. What lies outside the
@@ -62,29 +67,31 @@ impl Window {
         output: &mut [T],
     ) {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
+        if let Some(simd) = Avx2::detect() {
             // SAFETY: the processor has AVX2.
-            return unsafe { self.read_avx2(pixels, shape, channels, output) };
+            return unsafe { self.read_avx2(simd, pixels, shape, channels, output) };
         }
-        self.read_portable(pixels, shape, channels, output);
+        self.read_with(Portable, pixels, shape, channels, output);
     }
 
-    /// The same code, compiled for vectors of twice the width. The same bits, too: nothing is fused or reordered.
+    /// The same code, compiled for AVX2.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn read_avx2<T: Element>(
         self,
+        simd: Avx2,
         pixels: &[u8],
         shape: Shape,
         channels: &[T::Channel],
         output: &mut [T],
     ) {
-        self.read_portable(pixels, shape, channels, output);
+        self.read_with(simd, pixels, shape, channels, output);
     }
 
     #[inline(always)]
-    fn read_portable<T: Element>(
+    fn read_with<T: Element>(
         self,
+        simd: impl Simd,
         pixels: &[u8],
         shape: Shape,
         channels: &[T::Channel],
@@ -98,7 +105,7 @@ impl Window {
                 let pixels = &pixels[number * plane..(number + 1) * plane];
                 T::convert_all(channel, pixels, output);
             } else {
-                self.read_rows(pixels, number * plane, shape, channel, output);
+                self.read_rows(simd, pixels, number * plane, shape, channel, output);
             }
         }
     }
@@ -107,6 +114,7 @@ impl Window {
     #[inline(always)]
     fn read_rows<T: Element>(
         self,
+        simd: impl Simd,
         pixels: &[u8],
         start: usize,
         shape: Shape,
@@ -134,20 +142,17 @@ impl Window {
             let whole = from..from + self.width as isize;
             if whole.start >= 0 && whole.end <= pixels.len() as isize {
                 let pixels = &pixels[whole.start as usize..whole.end as usize];
-                self.read_row(channel, pixels, output);
+                self.read_row(simd, channel, pixels, output);
             } else {
                 // The sample's first row or last juts out.
                 let inside = (from + left as isize) as usize..(whole.end - right as isize) as usize;
-                let width = output.len();
-                self.read_row(channel, &pixels[inside], &mut output[first..width - last]);
-            }
-            for value in &mut output[..first] {
-                *value = zero;
-            }
-            for value in &mut output[self.width - last..] {
-                *value = zero;
+                let width = self.width;
+                let output = &mut output[first..width - last];
+                self.read_row(simd, channel, &pixels[inside], output);
             }
         }
+        paint(output, self.width, 0..first, zero);
+        paint(output, self.width, self.width - last..self.width, zero);
     }
 
     /// The sums of the bytes that [`read`](Self::read) reads of one channel.
@@ -168,14 +173,19 @@ impl Window {
 
     /// Converts `pixels` into `output`, which is as long: in order, or the last one first.
     #[inline(always)]
-    fn read_row<T: Element>(self, channel: &T::Channel, pixels: &[u8], output: &mut [T]) {
-        // Eight at a time, whose conversion the compiler vectorises: rows are too short for longer loops to pay.
+    fn read_row<T: Element>(
+        self,
+        simd: impl Simd,
+        channel: &T::Channel,
+        pixels: &[u8],
+        output: &mut [T],
+    ) {
         let (outputs, last) = output.as_chunks_mut::<8>();
         if self.flipped {
             let (rest, eights) = pixels.as_rchunks::<8>();
             for (output, &eight) in outputs.iter_mut().zip(eights.iter().rev()) {
                 let eight = u64::from_le_bytes(eight).swap_bytes().to_le_bytes();
-                *output = eight.map(|pixel| T::convert(channel, pixel));
+                *output = T::convert_eight(simd, channel, eight);
             }
             for (value, &pixel) in last.iter_mut().zip(rest.iter().rev()) {
                 *value = T::convert(channel, pixel);
@@ -183,12 +193,28 @@ impl Window {
         } else {
             let (eights, rest) = pixels.as_chunks::<8>();
             for (output, eight) in outputs.iter_mut().zip(eights) {
-                *output = eight.map(|pixel| T::convert(channel, pixel));
+                *output = T::convert_eight(simd, channel, *eight);
             }
             for (value, &pixel) in last.iter_mut().zip(rest) {
                 *value = T::convert(channel, pixel);
             }
         }
+    }
+}
+
+/// Makes these `columns` of every row `zero`. Mostly they are few, and the same few for all rows of a sample: with their
+/// number known to the compiler, there is no loop over them.
+#[inline(always)]
+fn paint<T: Element>(output: &mut [T], width: usize, columns: Range<usize>, zero: T) {
+    let rows = output.chunks_exact_mut(width);
+    let start = columns.start;
+    match columns.len() {
+        0 => {}
+        1 => rows.for_each(|row| row[start] = zero),
+        2 => rows.for_each(|row| row[start..start + 2].copy_from_slice(&[zero; 2])),
+        3 => rows.for_each(|row| row[start..start + 3].copy_from_slice(&[zero; 3])),
+        4 => rows.for_each(|row| row[start..start + 4].copy_from_slice(&[zero; 4])),
+        _ => rows.for_each(|row| row[columns.clone()].fill(zero)),
     }
 }
 
@@ -250,6 +276,9 @@ mod tests {
             }
             let mut output = vec![f32::NAN; crop_height * crop_width];
             window.read(&pixels, shape, &[Affine::IDENTITY], &mut output);
+            let mut portable = vec![f32::NAN; crop_height * crop_width];
+            window.read_with(Portable, &pixels, shape, &[Affine::IDENTITY], &mut portable);
+            prop_assert_eq!(&output, &portable);
             let mut sums = ByteSums::default();
             sums.add(&output.iter().map(|&value| value as u8).collect::<Vec<_>>());
             prop_assert_eq!(window.sums(&pixels, shape), sums);
