@@ -112,6 +112,9 @@ mod tests {
     }
 
     proptest! {
+        // Miri is slow, and looks at memory rather than at cases.
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
         #[test]
         fn every_row_belongs_to_one_part(rows in 1usize..50, parts in 1usize..60) {
             let shared = SharedSlot::new(slot(rows), parts);

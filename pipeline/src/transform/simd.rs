@@ -72,7 +72,7 @@ mod tests {
             factor: 1.0 / 51.3,
             offset: -1.99,
         };
-        for first in 0..=255 {
+        for first in (0..=255).step_by(if cfg!(miri) { 85 } else { 1 }) {
             let bytes = std::array::from_fn(|i| (first + 31 * i) as u8);
             let expected = bytes.map(|byte| line.rounded().apply(f32::from(byte)).to_bits());
             let portable = Portable.affine(bytes, line.rounded());
