@@ -176,14 +176,12 @@ pub enum Error {
 
     /// More samples failed than the loader was told to let pass.
     #[error(
-        "{failed} samples failed, and at most {at_most} were to be let pass; the last one: {last}"
+        "more than {at_most} samples failed, which is as many as were to be let pass; the first one too many: {last}; see to the data, or let more pass"
     )]
     TooManyFailures {
-        /// How many failed, over the loader's whole life.
-        failed: usize,
-        /// How many were let pass.
+        /// How many were let pass, over the loader's whole life.
         at_most: usize,
-        /// What happened to the last one.
+        /// What happened to the first one too many.
         last: String,
     },
 

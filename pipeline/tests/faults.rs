@@ -293,3 +293,60 @@ fn breaking_off_an_epoch_does_not_wait_for_all_that_was_begun() {
     // A hundred batches of 20 had been handed out, two seconds of work; nearly all were never begun.
     assert!(calls.load(Ordering::Relaxed) < 1000, "{calls:?}");
 }
+
+#[test]
+fn a_panic_whose_message_panics_when_it_is_dropped_is_an_error_all_the_same() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("again")
+            }
+        }
+    }
+    let mut loader = faulty(|| std::panic::panic_any(Bomb));
+    for epoch in 0..5 {
+        let error = loader.epoch(epoch).find_map(Result::err).unwrap();
+        assert!(
+            matches!(error, Error::WorkerPanic { index: 25, .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_hint_that_panics_spoils_no_sample() {
+    struct Hasty(feedline_pipeline::source::InMemory);
+    impl Source for Hasty {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn shape(&self) -> Shape {
+            self.0.shape()
+        }
+        fn classes(&self) -> usize {
+            self.0.classes()
+        }
+        fn sample<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<Sample<'a>> {
+            self.0.sample(index, scratch)
+        }
+        fn prefetch(&self, _index: usize) {
+            panic!("no hints, please")
+        }
+    }
+    let mut loader = Loader::builder(Hasty(pictures(30)))
+        .batch_size(10)
+        .build()
+        .unwrap();
+    assert_eq!(epoch_bits(&mut loader, 0).len(), 3);
+}
+
+#[test]
+fn a_plan_can_be_had_without_a_loader() {
+    let builder = Loader::builder(pictures(30)).batch_size(10).workers(3);
+    let plan = builder.plan().unwrap();
+    assert_eq!(builder.clone().build().unwrap().plan(), &plan);
+    let weighted = builder.weighted(vec![1.0; 30]).plan().unwrap();
+    assert_eq!(weighted.bytes(), plan.bytes() + weighted.order_bytes);
+    assert!(weighted.order_bytes > 0);
+}

@@ -226,8 +226,9 @@ fn too_many_failures_are_reported_where_they_happen_and_sound_batches_still_come
         .build()
         .unwrap();
     let error = loader.epoch(0).next().unwrap().unwrap_err().to_string();
-    let expected = "10 samples failed, and at most 4 were to be let pass; \
-                    the last one: sample 9 failed in map: broken";
+    let expected = "more than 4 samples failed, which is as many as were to be let pass; \
+                    the first one too many: sample 4 failed in map: broken; \
+                    see to the data, or let more pass";
     assert_eq!(error, expected);
     broken.store(false, Ordering::Relaxed);
     assert_eq!(loader.epoch(5).filter(Result::is_ok).count(), 3);

@@ -3,11 +3,12 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Bits, SHAPE, augmentation, bits, joined, pictures};
 use feedline_pipeline::loader::LoaderBuilder;
 use feedline_pipeline::source::Subset;
-use feedline_pipeline::{Error, Loader, LoaderState, Shard, Source, Tail};
+use feedline_pipeline::{Error, Loader, LoaderState, Shard, Source, Tail, Transform};
 use proptest::prelude::*;
 
 /// One loader of each kind of order.
@@ -239,4 +240,27 @@ fn behind_the_last_batch_of_an_epoch_stands_the_first_of_the_next() {
         batches.for_each(|batch| drop(batch.unwrap()));
         assert_eq!(at(loader.state().unwrap()), (4, 0));
     }
+}
+
+#[test]
+fn a_batch_that_failed_is_the_one_to_go_on_with() {
+    let broken = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&broken);
+    let transform = Transform::new().map(move |sample| {
+        if sample.index == 25 && switch.load(Ordering::Relaxed) {
+            return Err("not yet".into());
+        }
+        Ok(())
+    });
+    let builder = Loader::builder(pictures(40))
+        .batch_size(10)
+        .transform(transform);
+    let mut loader = builder.clone().build().unwrap();
+    assert_eq!(loader.epoch(0).filter(Result::is_ok).count(), 2);
+    let state = loader.state().unwrap();
+    assert_eq!((state.epoch(), state.step()), (0, 2));
+    broken.store(false, Ordering::Relaxed);
+    let mut later = builder.resume(state).build().unwrap();
+    let first = later.epoch(0).next().unwrap().unwrap();
+    assert_eq!(first.indices(), (20..30).collect::<Vec<_>>());
 }

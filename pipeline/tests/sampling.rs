@@ -179,3 +179,15 @@ fn the_same_epoch_after_epoch_is_augmented_anew() {
         .collect();
     assert_eq!(epochs.len(), 20);
 }
+
+#[test]
+fn what_an_epoch_wraps_around_to_is_augmented_anew() {
+    let builder = Loader::builder(pictures(5))
+        .batch_size(12)
+        .tail(Tail::Wrap)
+        .transform(augmentation());
+    let batches = epoch_bits(&mut builder.build().unwrap(), 0);
+    assert_eq!(indices(&batches), [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]);
+    let rows: HashSet<&[u32]> = batches[0].1.chunks(batches[0].1.len() / 12).collect();
+    assert_eq!(rows.len(), 12);
+}

@@ -160,19 +160,22 @@ fn a_source_that_panics_besides_its_samples_is_an_error() {
             call,
             on_workers,
         };
-        let mut loader = Loader::builder(source)
-            .batch_size(10)
-            .shuffle_blocks(20 * SHAPE.elements())
-            .workers(2)
-            .build()
-            .unwrap();
-        // The workers live on.
-        for _ in 0..3 {
-            let error = loader.epoch(0).find_map(Result::err).unwrap();
+        let check = |error: Error| {
             let named =
                 matches!(&error, Error::SourcePanic { call: named, .. } if named.contains(call));
             assert!(named, "{call}: {error}");
             assert!(error.to_string().ends_with("boom"), "{error}");
+        };
+        let builder = Loader::builder(source)
+            .batch_size(10)
+            .shuffle_blocks(20 * SHAPE.elements())
+            .workers(2);
+        match builder.build() {
+            // The workers live on.
+            Ok(mut loader) => {
+                (0..3).for_each(|_| check(loader.epoch(0).find_map(Result::err).unwrap()));
+            }
+            Err(error) => check(error),
         }
     }
 }

@@ -4,12 +4,14 @@
 //! for its turn, held by the consumer as a [`HostBatch`], free again when that is dropped.
 
 mod failure;
+mod foreign;
 mod host_batch;
 mod recipe;
 mod shared_slot;
 mod slot;
 
 pub use failure::{Failure, OnError};
+pub(crate) use foreign::{fingerprint, guarded, verify};
 pub use host_batch::{BatchInfo, HostBatch};
 pub(crate) use recipe::{Place, Recipe, WorkerMemory};
 pub(crate) use shared_slot::{Part, SharedSlot};

@@ -1,8 +1,8 @@
 //! How a worker fills its part of a slot.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::foreign::{guarded, panicked, verify};
 use super::{BatchInfo, Failure, OnError, Part};
 use crate::error::{Error, Result};
 use crate::order::{Draw, EpochOrder, GlobalBatches, Rows, Shard};
@@ -19,6 +19,9 @@ const REPLACEMENTS: usize = 8;
 
 /// Keeps the choice of replacements apart from all other random choices.
 const REPLACE: u64 = 0x7265_706c_6163_6521;
+
+/// As above, of samples that come again because an epoch wraps around.
+const WRAP: u64 = u64::from_be_bytes(*b"wrap\0\0\0\0");
 
 /// All that a batch follows from, besides its epoch and step.
 pub(crate) struct Recipe<T: Element> {
@@ -38,6 +41,8 @@ pub(crate) struct Place {
     pub(crate) epoch: u64,
     pub(crate) step: usize,
     pub(crate) order: EpochOrder,
+    /// Whether this is where the stream begins, anew or in another epoch, rather than where it goes on.
+    pub(crate) fresh: bool,
 }
 
 /// A worker's own memory.
@@ -69,15 +74,15 @@ impl<T: Element> Recipe<T> {
 
     pub(crate) fn worker_memory(&self) -> WorkerMemory {
         WorkerMemory {
-            bytes: Vec::with_capacity(self.program.input_shape().elements()),
+            bytes: Vec::with_capacity(scratch_bytes(&*self.source)),
             draws: Vec::with_capacity(DRAWS),
             scratch: self.program.scratch(),
         }
     }
 
     /// The bytes of a [`worker_memory`](Self::worker_memory).
-    pub(crate) fn worker_bytes(program: &Program<T>) -> usize {
-        program.input_shape().elements() + DRAWS * size_of::<Draw>() + program.scratch_bytes()
+    pub(crate) fn worker_bytes(source: &dyn Source, program: &Program<T>) -> usize {
+        scratch_bytes(source) + DRAWS * size_of::<Draw>() + program.scratch_bytes()
     }
 
     /// Fills `part` with its rows of the batch at `place`; stops early once `cancelled`. What failed and was let pass is
@@ -92,8 +97,8 @@ impl<T: Element> Recipe<T> {
     ) -> Result<()> {
         let rows = self.batches.rows(place.step, self.shard);
         if part.rows.start == 0 {
-            if place.step == 0 {
-                self.verify()?;
+            if place.fresh {
+                verify(&*self.source)?;
             }
             self.look_ahead(place, &rows)?;
         }
@@ -105,11 +110,9 @@ impl<T: Element> Recipe<T> {
             }
             if row % DRAWS == 0 {
                 let ahead = row..samples.min(row + DRAWS);
-                let position = |row| self.batches.position(&rows, part.rows.start + row);
+                let draw = |row| self.draw(place, &rows, part.rows.start + row);
                 memory.draws.clear();
-                memory
-                    .draws
-                    .extend(ahead.map(|row| place.order.draw(position(row))));
+                memory.draws.extend(ahead.map(draw));
             }
             let draw = memory.draws[row % DRAWS];
             let output = &mut part.pixels[row * elements..(row + 1) * elements];
@@ -127,6 +130,10 @@ impl<T: Element> Recipe<T> {
                     index,
                     error,
                 });
+                if failures.len() > self.on_error.at_most() {
+                    // The consumer will not take this batch.
+                    return Ok(());
+                }
                 if let OnError::Skip { .. } = self.on_error {
                     // The row becomes padding when all parts are done.
                     continue;
@@ -141,38 +148,43 @@ impl<T: Element> Recipe<T> {
         Ok(())
     }
 
-    /// Has the source make sure that it is still what it was.
-    pub(crate) fn verify(&self) -> Result<()> {
-        let panicked = |message| Error::SourcePanic {
-            call: "verify",
-            message,
-        };
-        guarded(|| self.source.verify()).map_err(panicked)?
+    /// Which sample is in `row` of this replica's part of the batch.
+    fn draw(&self, place: &Place, rows: &Rows, row: usize) -> Draw {
+        let draw = place.order.draw(self.batches.position(rows, row));
+        // Beyond the end, an epoch wraps around to samples that it has had: they are augmented anew.
+        match (rows.first_position + row) / place.order.len() {
+            0 => draw,
+            lap => Draw {
+                repeat: Random::new([WRAP, draw.repeat, lap as u64]).next_u64(),
+                ..draw
+            },
+        }
     }
 
     /// Where the order goes through windows, tells the source which samples come next and which are done with.
     fn look_ahead(&self, place: &Place, rows: &Rows) -> Result<()> {
-        let (order, first) = (&place.order, self.batches.position(rows, 0));
-        let Some(window) = order.window_of(first) else {
+        let order = &place.order;
+        let [first, last] =
+            [0, rows.samples.saturating_sub(1)].map(|row| self.batches.position(rows, row));
+        let (Some(begin), Some(end)) = (order.window_of(first), order.window_of(last)) else {
             return Ok(());
         };
-        let (next, done) = if place.step == 0 {
-            (window..window + 2, 0..0)
+        // Windows may be shorter than batches, so that several begin at once.
+        let (next, done) = if place.fresh {
+            (begin..end + 2, 0..0)
         } else {
-            // Windows may be shorter than batches, so that several begin at once.
-            let before = first.saturating_sub(self.batches.batch_size());
-            let before = order.window_of(before).unwrap_or(window);
+            // Of this replica's rows of the batch before.
+            let before = |position: usize| {
+                let before = position.saturating_sub(self.batches.batch_size());
+                order.window_of(before).unwrap_or(begin)
+            };
             // Other workers may still be at the end of the window before this one.
-            let done = before.saturating_sub(1)..window.saturating_sub(1);
-            (before + 2..window + 2, done)
-        };
-        let panicked = |message| Error::SourcePanic {
-            call: "will_need or done_with",
-            message,
+            let done = before(first).saturating_sub(1)..begin.saturating_sub(1);
+            (before(last) + 2..end + 2, done)
         };
         guarded(|| {
-            if place.step == 0 {
-                // What the epoch before has left.
+            if place.fresh {
+                // What was read before, in another place.
                 self.source.done_with(0..self.source.len());
             }
             next.take_while(|&window| window < order.windows())
@@ -181,7 +193,7 @@ impl<T: Element> Recipe<T> {
             done.flat_map(|window| order.window_ranges(window))
                 .for_each(|range| self.source.done_with(range));
         })
-        .map_err(panicked)
+        .map_err(panicked("will_need or done_with"))
     }
 
     /// Writes another sample of the epoch in the place of one that failed, and returns its index and label.
@@ -231,11 +243,12 @@ impl<T: Element> Recipe<T> {
             index: draw.index,
             repeat: draw.repeat,
         };
+        if let Some(index) = ahead {
+            // A hint: if it panics, so will the sample itself, when its turn comes.
+            let _ = guarded(|| self.source.prefetch(index));
+        }
         // What a panic leaves half-written is written again before anybody reads it.
         guarded(|| {
-            if let Some(index) = ahead {
-                self.source.prefetch(index);
-            }
             let sample = self.source.sample(draw.index, &mut memory.bytes)?;
             self.check(draw.index, sample.pixels.len(), sample.label)?;
             self.program
@@ -271,11 +284,7 @@ impl<T: Element> Recipe<T> {
     }
 }
 
-/// Runs a user's code; of a panic in it, the message remains.
-fn guarded<R>(code: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        text.unwrap_or("(no message)").to_owned()
-    })
+/// TEMPORARY
+fn scratch_bytes(source: &dyn Source) -> usize {
+    source.shape().elements()
 }

@@ -7,13 +7,9 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::transform::Element;
 
 /// A slot cut into parts of consecutive rows. Each part is handed out once, to whichever worker comes first.
-#[derive(Debug)]
 pub(crate) struct SharedSlot<T> {
     slot: Slot<T>,
-    /// Where the slot's vectors lie, taken once, so that parts do not go through the vectors.
-    pixels: *mut T,
-    labels: *mut u32,
-    indices: *mut usize,
+    vectors: Vectors<T>,
     elements: usize,
     rows: usize,
     rows_per_part: usize,
@@ -23,11 +19,18 @@ pub(crate) struct SharedSlot<T> {
     left: AtomicUsize,
 }
 
-// SAFETY: the pointers lead into vectors that the slot owns, of elements that may be sent. Threads that share it
-// reach the vectors through `claim` alone, which hands every row to one of them.
-unsafe impl<T: Element> Send for SharedSlot<T> {}
-// SAFETY: as for `Send`.
-unsafe impl<T: Element> Sync for SharedSlot<T> {}
+/// Where a slot's vectors have their elements, taken once: parts do not go through the vectors, which no thread may
+/// borrow while another writes. An address stays right when the vector itself is moved, which moves no element.
+struct Vectors<T> {
+    pixels: *mut T,
+    labels: *mut u32,
+    indices: *mut usize,
+}
+
+// SAFETY: the elements may be sent, and belong to a slot that goes where the addresses go.
+unsafe impl<T: Send> Send for Vectors<T> {}
+// SAFETY: through a shared reference, elements are reached in `claim` alone, which hands each to one thread.
+unsafe impl<T: Send> Sync for Vectors<T> {}
 
 /// Some rows of a slot, for one worker alone.
 #[derive(Debug)]
@@ -44,11 +47,17 @@ impl<T: Element> SharedSlot<T> {
         slot.refit();
         let rows = slot.size.rows;
         let rows_per_part = rows.div_ceil(parts.max(1)).max(1);
+        let elements = slot.size.shape.elements();
+        // What `claim` relies on.
+        assert!(slot.pixels.len() == rows * elements);
+        assert!(slot.labels.len() == rows && slot.indices.len() == rows);
         Self {
-            pixels: slot.pixels.as_mut_ptr(),
-            labels: slot.labels.as_mut_ptr(),
-            indices: slot.indices.as_mut_ptr(),
-            elements: slot.size.shape.elements(),
+            vectors: Vectors {
+                pixels: slot.pixels.as_mut_ptr(),
+                labels: slot.labels.as_mut_ptr(),
+                indices: slot.indices.as_mut_ptr(),
+            },
+            elements,
             rows,
             rows_per_part,
             claimed: AtomicUsize::new(0),
@@ -72,17 +81,22 @@ impl<T: Element> SharedSlot<T> {
         let start = number * self.rows_per_part;
         let rows = start..(start + self.rows_per_part).min(self.rows);
         let (count, elements) = (rows.len(), self.elements);
-        // SAFETY: `rows` lies below `self.rows`, for which the three vectors were made, and their memory does not move
-        // while `self` is borrowed. No other part has one of these rows, as every number below `parts()` is
-        // handed out once, and nothing else reaches the vectors before `into_slot`, which needs `self` back.
+        let Vectors {
+            pixels,
+            labels,
+            indices,
+        } = self.vectors;
+        // SAFETY: `rows` lies below `self.rows`, and the vectors have as many rows, as `new` made sure. They neither move
+        // their elements nor drop them while `self` is borrowed, as nothing but `into_slot` touches them, which takes
+        // `self`. No other part has one of these rows, as every number below `parts()` is handed out once.
         unsafe {
             Some(Part {
                 pixels: std::slice::from_raw_parts_mut(
-                    self.pixels.add(start * elements),
+                    pixels.add(start * elements),
                     count * elements,
                 ),
-                labels: std::slice::from_raw_parts_mut(self.labels.add(start), count),
-                indices: std::slice::from_raw_parts_mut(self.indices.add(start), count),
+                labels: std::slice::from_raw_parts_mut(labels.add(start), count),
+                indices: std::slice::from_raw_parts_mut(indices.add(start), count),
                 rows,
             })
         }

@@ -59,12 +59,14 @@ impl<T: Element> Slot<T> {
         }
     }
 
-    /// Moves the rows of samples to the front where `failed` rows lie between them, and makes the rest padding: zeros.
-    pub(crate) fn close_gaps(&mut self, rows: usize, failed: &[usize]) {
+    /// Moves the rows of samples to the front where rows of [`failures`](Self::failures) lie between them, and makes the
+    /// rest padding: zeros.
+    pub(crate) fn close_gaps(&mut self) {
         let elements = self.size.shape.elements();
+        let mut failed = self.failures.iter().map(|failure| failure.row).peekable();
         let mut kept = 0;
-        for row in 0..rows {
-            if failed.contains(&row) {
+        for row in 0..self.samples {
+            if failed.next_if_eq(&row).is_some() {
                 continue;
             }
             if kept < row {

@@ -7,7 +7,11 @@ use crate::error::{Error, Result};
 use crate::sink::{Host, Sink};
 
 /// The batches of one or more epochs, in order. Made by [`Loader::epoch`] and [`Loader::epochs`].
+///
+/// In a `for` loop the loop has it; to ask for the [`state`](Self::state) between batches, keep it:
+/// `while let Some(batch) = batches.next()`.
 #[derive(Debug)]
+#[must_use = "iterators are lazy: nothing is read until next() is called"]
 pub struct Batches<'a, K: Sink = Host> {
     loader: &'a mut Loader<K>,
     remaining: u64,

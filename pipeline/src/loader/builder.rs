@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::sampling::Sampling;
 use super::stream::{Settings, Stream};
 use super::{Loader, LoaderState, Plan};
-use crate::batch::{OnError, Recipe, SlotSize};
+use crate::batch::{OnError, Recipe, SlotSize, fingerprint, verify};
 use crate::error::{Error, Result, invalid};
-use crate::order::{GlobalBatches, Shard, Tail};
+use crate::order::{GlobalBatches, Order, Shard, Tail};
 use crate::sink::{Host, Sink};
 use crate::source::{Concat, Source};
 use crate::transform::{Element, Program, Transform};
@@ -169,13 +169,14 @@ impl<K: Sink> LoaderBuilder<K> {
         self
     }
 
-    /// Leaves out the first `samples` of every epoch's order. Default: none.
+    /// Leaves out the first `samples` of every epoch's order, whichever of this and [`take`](Self::take) is called first.
+    /// Default: none.
     pub fn skip(mut self, samples: usize) -> Self {
         self.skip = samples;
         self
     }
 
-    /// Ends every epoch after so many `samples`. Default: as many as the source has, less those that are
+    /// Ends every epoch after so many `samples`, counted behind those that are [skipped](Self::skip). Default: as many as the source has, less those that are
     /// [skipped](Self::skip).
     ///
     /// In a shuffled order that is another part of the source in every epoch; for always the same samples take a
@@ -237,8 +238,9 @@ impl<K: Sink> LoaderBuilder<K> {
         self
     }
 
-    /// Goes on from where another loader stood, to the bit: with the same data, order, global batch size and seed;
-    /// workers, prefetch depth and world size may be others. The first epoch that is read must then be the state's.
+    /// Goes on from where another loader stood, to the bit: with the same data, order, global batch size and seed, which
+    /// the state names and `build` checks, and with the same transform and error policy, which it does not name. Workers,
+    /// prefetch depth and world size may be others. The first epoch that is read must then be the state's.
     pub fn resume(mut self, state: LoaderState) -> Self {
         self.resume = Some(state);
         self
@@ -266,6 +268,25 @@ impl<K: Sink> LoaderBuilder<K> {
         }
     }
 
+    /// What the loader would do and take, before any memory is set aside and any thread started.
+    ///
+    /// ```
+    /// # use feedline_pipeline::source::InMemory;
+    /// # use feedline_pipeline::{Loader, Shape};
+    /// # let source = InMemory::new(Shape::new(1, 2, 2), 2, vec![255; 400], vec![1; 100])?;
+    /// let plan = Loader::builder(source).batch_size(32).prefetch(3).plan()?;
+    /// assert_eq!((plan.steps, plan.slots), (3, 4));
+    /// println!("{plan}");
+    /// # Ok::<(), feedline_pipeline::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build), but for those of starting threads.
+    pub fn plan(&self) -> Result<Plan> {
+        Ok(self.prepare()?.plan)
+    }
+
     /// Checks everything, sets the memory aside and starts the threads.
     ///
     /// # Errors
@@ -274,19 +295,64 @@ impl<K: Sink> LoaderBuilder<K> {
     /// epoch would have no step, there are more replicas than samples or than rows in a batch, or the order or the
     /// transform does not fit the samples; [`Error::BudgetTooSmall`] if the budget does not hold one batch, or
     /// not the prefetch depth that was asked for; [`Error::ForeignState`] if the state to resume from belongs to
-    /// other data, another order or seed; [`Error::Io`] if no thread can be started.
+    /// other data, another order or seed; [`Error::Io`] if no thread can be started; and what the source says if it has
+    /// changed since it was opened.
     pub fn build(self) -> Result<Loader<K>> {
-        let program = Program::<K::Element>::new(&self.transform, self.source.shape())?;
-        if self.source.is_empty() {
+        let Prepared {
+            program,
+            order,
+            batches,
+            seed,
+            description,
+            plan,
+        } = self.prepare()?;
+        let recipe = Recipe {
+            classes: self.source.classes(),
+            source: self.source,
+            program,
+            batches,
+            shard: self.shard,
+            seed,
+            on_error: self.on_error,
+        };
+        let size = SlotSize {
+            rows: plan.rows,
+            shape: plan.shape,
+        };
+        let settings = Settings {
+            slots: plan.slots,
+            workers: plan.workers,
+            parts: plan.parts,
+            patience: self.stall_timeout,
+        };
+        Ok(Loader {
+            stream: Stream::new(recipe, order, size, settings)?,
+            plan,
+            seed,
+            batches: description,
+            fingerprint: OnceLock::new(),
+            sink: self.sink,
+            resumed: self.resume.map(|state| (state.epoch, state.step)),
+            undelivered: None,
+            failed: 0,
+            at_most_failed: self.on_error.at_most(),
+        })
+    }
+
+    fn prepare(&self) -> Result<Prepared<K::Element>> {
+        let source = &*self.source;
+        let program = Program::new(&self.transform, source.shape())?;
+        if source.is_empty() {
             return Err(invalid(
                 "number of samples",
                 0,
                 "at least 1: the source is empty",
             ));
         }
+        verify(source)?;
         let saved = self.resume.as_ref().map(|state| state.seed);
         let seed = self.seed.or(saved).unwrap_or(0);
-        let mut order = self.sampling.order(&*self.source, seed)?.skip(self.skip)?;
+        let mut order = self.sampling.order(source, seed)?.skip(self.skip)?;
         if let Some(samples) = self.take {
             order = order.take(samples)?;
         }
@@ -300,30 +366,7 @@ impl<K: Sink> LoaderBuilder<K> {
             );
             return Err(invalid("world size", self.shard.world_size(), expected));
         }
-        let workers = match self.workers {
-            Some(0) => return Err(invalid("number of workers", 0, "at least 1")),
-            Some(workers) => workers,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let size = SlotSize {
-            rows: batches.rows(0, self.shard).rows,
-            shape: program.output_shape(),
-        };
-        let slot_bytes = size.bytes::<K::Element>().unwrap_or(usize::MAX);
-        let worker_bytes = Recipe::worker_bytes(&program);
-        let plan = Plan {
-            samples: order.len(),
-            steps: batches.steps(),
-            rows: size.rows,
-            shape: size.shape,
-            element: K::Element::NAME,
-            workers,
-            parts: (slot_bytes / LEAST_PART_BYTES).clamp(1, workers.min(size.rows)),
-            slots: self.slots(slot_bytes, workers, worker_bytes)?,
-            slot_bytes,
-            worker_bytes,
-        };
-
+        let plan = self.sizes(&program, &order, &batches)?;
         let description = format!(
             "{}, {} samples from {} on, in batches of {}, tail {:?}",
             self.sampling,
@@ -333,57 +376,82 @@ impl<K: Sink> LoaderBuilder<K> {
             self.tail
         );
         if let Some(state) = &self.resume {
-            let fingerprint = self.source.fingerprint()?;
-            state.check(fingerprint, &description, self.seed, plan.steps)?;
+            state.check(fingerprint(source)?, &description, self.seed, plan.steps)?;
         }
-        let recipe = Recipe {
-            classes: self.source.classes(),
-            source: self.source,
+        Ok(Prepared {
             program,
+            order,
             batches,
-            shard: self.shard,
             seed,
-            on_error: self.on_error,
-        };
-        let settings = Settings {
-            slots: plan.slots,
-            workers,
-            parts: plan.parts,
-            patience: self.stall_timeout,
-        };
-        Ok(Loader {
-            stream: Stream::new(recipe, order, size, settings)?,
+            description,
             plan,
-            seed,
-            batches: description,
-            fingerprint: OnceLock::new(),
-            sink: self.sink,
-            resumed: self.resume.map(|state| (state.epoch, state.step)),
-            failed: 0,
-            at_most_failed: self.on_error.at_most(),
         })
     }
 
-    /// How many slots the budget holds besides the workers' own memory, up to what the prefetch depth needs.
-    fn slots(&self, slot_bytes: usize, workers: usize, worker_bytes: usize) -> Result<usize> {
-        let own = workers.saturating_mul(worker_bytes);
-        let affordable = self.memory_budget.saturating_sub(own) / slot_bytes.max(1);
+    fn sizes(
+        &self,
+        program: &Program<K::Element>,
+        order: &Order,
+        batches: &GlobalBatches,
+    ) -> Result<Plan> {
+        let workers = match self.workers {
+            Some(0) => return Err(invalid("number of workers", 0, "at least 1")),
+            Some(workers) => workers,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let (rows, shape) = (batches.rows(0, self.shard).rows, program.output_shape());
+        let slot_bytes = SlotSize { rows, shape }.bytes::<K::Element>();
+        let slot_bytes = slot_bytes.unwrap_or(usize::MAX);
+        let parts = (slot_bytes / LEAST_PART_BYTES).clamp(1, workers.min(rows));
+        let mut plan = Plan {
+            samples: order.len(),
+            steps: batches.steps(),
+            rows,
+            shape,
+            element: K::Element::NAME,
+            workers,
+            // Parts are of equal size, but for the last one.
+            parts: rows.div_ceil(rows.div_ceil(parts)),
+            slots: 0,
+            slot_bytes,
+            worker_bytes: Recipe::worker_bytes(&*self.source, program),
+            order_bytes: self.sampling.table_bytes(self.source.len()),
+        };
+        plan.slots = self.slots(&plan)?;
+        Ok(plan)
+    }
+
+    /// How many slots the budget holds besides all other memory, up to what the prefetch depth needs.
+    fn slots(&self, plan: &Plan) -> Result<usize> {
+        let own = plan.workers.saturating_mul(plan.worker_bytes);
+        let own = own.saturating_add(plan.order_bytes);
+        let affordable = self.memory_budget.saturating_sub(own) / plan.slot_bytes.max(1);
         // An explicit depth must fit; the default makes do with what there is.
         let least = self.prefetch.map_or(1, |batches| batches.saturating_add(1));
         if affordable < least {
             return Err(Error::BudgetTooSmall {
                 budget: self.memory_budget,
-                needed: slot_bytes.saturating_mul(least).saturating_add(own),
+                needed: plan.slot_bytes.saturating_mul(least).saturating_add(own),
                 slots: least,
-                workers,
+                workers: plan.workers,
             });
         }
         let most = self
             .prefetch
-            .unwrap_or(workers.saturating_mul(2))
+            .unwrap_or(plan.workers.saturating_mul(2))
             .saturating_add(1);
         Ok(most.min(affordable))
     }
+}
+
+/// All that a loader is made of, before it is made.
+struct Prepared<T: Element> {
+    program: Program<T>,
+    order: Order,
+    batches: GlobalBatches,
+    seed: u64,
+    description: String,
+    plan: Plan,
 }
 
 impl<K: Sink + fmt::Debug> fmt::Debug for LoaderBuilder<K> {

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::batch::{Failure, OnError, Place, Recipe, SharedSlot, Slot, WorkerMemory};
+use crate::batch::{Failure, OnError, Place, Recipe, SharedSlot, Slot, WorkerMemory, guarded};
 use crate::error::{Error, Result};
 use crate::sync::atomic::AtomicBool;
 use crate::sync::channel::{Receiver, Sender, bounded};
@@ -31,8 +31,8 @@ struct Work<T> {
 #[derive(Default)]
 struct Report {
     failures: Vec<Failure>,
-    /// The error of the lowest row, whichever part was faster.
-    error: Option<(usize, Error)>,
+    /// Of each part that ended early, with its first row.
+    errors: Vec<(usize, Error)>,
 }
 
 impl<T: Element> Lane<T> {
@@ -103,18 +103,19 @@ impl<T: Element> Work<T> {
         };
         let first_row = part.rows.start;
         let mut failures = Vec::new();
-        let result = recipe.fill(&mut part, &self.place, memory, cancelled, &mut failures);
+        // Whatever happens, the part must be finished, or the slot would be lost and its batch never come.
+        let result =
+            guarded(|| recipe.fill(&mut part, &self.place, memory, cancelled, &mut failures))
+                .unwrap_or_else(|message| {
+                    let call = "an error that it returned";
+                    Err(Error::SourcePanic { call, message })
+                });
         if result.is_err() || !failures.is_empty() {
             let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
             report.failures.append(&mut failures);
-            if let Err(error) = result
-                && report
-                    .error
-                    .as_ref()
-                    .is_none_or(|(row, _)| first_row < *row)
-            {
-                report.error = Some((first_row, error));
-            }
+            report
+                .errors
+                .extend(result.err().map(|error| (first_row, error)));
         }
         self.slot.finish(part)
     }
@@ -132,9 +133,10 @@ impl<T: Element> Work<T> {
         if let OnError::Skip { .. } = recipe.on_error
             && !slot.failures.is_empty()
         {
-            let failed: Vec<usize> = slot.failures.iter().map(|failure| failure.row).collect();
-            slot.close_gaps(slot.samples, &failed);
+            slot.close_gaps();
         }
-        (slot, report.error.map_or(Ok(()), |(_, error)| Err(error)))
+        // That of the lowest row, whichever part was faster.
+        let first = report.errors.into_iter().min_by_key(|(row, _)| *row);
+        (slot, first.map_or(Ok(()), |(_, error)| Err(error)))
     }
 }

@@ -19,6 +19,7 @@ pub use state::LoaderState;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use crate::batch::{HostBatch, fingerprint, verify};
 use crate::error::{Error, Result};
 use crate::sink::{Host, Sink};
 use crate::source::Source;
@@ -78,6 +79,8 @@ pub struct Loader<K: Sink = Host> {
     sink: K,
     /// Where the loader was resumed, until it is read from there.
     resumed: Option<(u64, usize)>,
+    /// The epoch and step of a batch that was taken and could not be delivered.
+    undelivered: Option<(u64, usize)>,
     failed: usize,
     at_most_failed: usize,
 }
@@ -151,8 +154,8 @@ impl<K: Sink> Loader<K> {
         Batches::new(self, steps)
     }
 
-    /// Where the loader stands: what [`LoaderBuilder::resume`] needs to go on with the next batch. While an epoch is
-    /// read, ask [`Batches::state`].
+    /// Where the loader stands: what [`LoaderBuilder::resume`] needs to go on with the next batch, or to try again one that
+    /// was an error. While an epoch is read, ask [`Batches::state`].
     ///
     /// ```
     /// # use feedline_pipeline::source::InMemory;
@@ -172,16 +175,14 @@ impl<K: Sink> Loader<K> {
     ///
     /// # Errors
     ///
-    /// The first time, what the source says if it has changed or can't be read for its
-    /// [fingerprint](Source::fingerprint).
+    /// The first time, what the source says if it has changed or has no [fingerprint](Source::fingerprint).
     pub fn state(&self) -> Result<LoaderState> {
-        let position = self.resumed.unwrap_or(self.stream.position());
+        let position = self.resumed.or(self.undelivered);
+        let position = position.unwrap_or(self.stream.position());
         let fingerprint = match self.fingerprint.get() {
             Some(&fingerprint) => fingerprint,
             None => {
-                // A mapped file that has become shorter must not be touched.
-                self.stream.verify()?;
-                let fingerprint = self.stream.source().fingerprint()?;
+                let fingerprint = fingerprint(self.stream.source())?;
                 *self.fingerprint.get_or_init(|| fingerprint)
             }
         };
@@ -212,25 +213,31 @@ impl<K: Sink> Loader<K> {
             skipped = step;
         }
         // The first batches may have been made long ago: what has become of the data since?
-        self.stream.verify()?;
+        verify(self.stream.source())?;
         self.stream.seek(epochs.start, skipped)?;
-        self.resumed = None;
+        (self.resumed, self.undelivered) = (None, None);
         let steps = (epochs.end - epochs.start).saturating_mul(self.plan.steps as u64);
         Ok(steps - skipped as u64)
     }
 
     fn next_batch(&mut self) -> Result<K::Batch> {
-        let batch = self.stream.next()?;
-        self.failed += batch.failures().len();
-        if let Some(last) = batch.failures().last()
-            && self.failed > self.at_most_failed
-        {
+        let position = self.stream.position();
+        let batch = self.stream.next().and_then(|batch| self.deliver(batch));
+        if batch.is_err() {
+            self.undelivered = Some(position);
+        }
+        batch
+    }
+
+    fn deliver(&mut self, batch: HostBatch<K::Element>) -> Result<K::Batch> {
+        // The first one that is too many: the same however the batch was cut.
+        if let Some(failure) = batch.failures().get(self.at_most_failed - self.failed) {
             return Err(Error::TooManyFailures {
-                failed: self.failed,
                 at_most: self.at_most_failed,
-                last: last.error.to_string(),
+                last: failure.error.to_string(),
             });
         }
+        self.failed += batch.failures().len();
         self.sink.deliver(batch)
     }
 }

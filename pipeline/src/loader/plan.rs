@@ -28,13 +28,17 @@ pub struct Plan {
     pub slot_bytes: usize,
     /// Bytes of one worker's own memory, for what must be decoded or computed in `f32` first.
     pub worker_bytes: usize,
+    /// Bytes of the order's tables: none for shuffles, which are computed, some for each sample where it is drawn by class
+    /// or by weight.
+    pub order_bytes: usize,
 }
 
 impl Plan {
-    /// Bytes of all slots and workers together. Besides them the loader needs some KiB and its threads their stacks; the
-    /// pages of a mapped file belong to the operating system, which takes them back at need.
+    /// Bytes of all slots, workers and tables together. Besides them a loader needs a KiB or two for each slot and worker,
+    /// and its threads their stacks; the pages of a mapped file belong to the operating system, which takes them back at
+    /// need.
     pub fn bytes(&self) -> usize {
-        self.slots * self.slot_bytes + self.workers * self.worker_bytes
+        self.slots * self.slot_bytes + self.workers * self.worker_bytes + self.order_bytes
     }
 }
 

@@ -55,6 +55,18 @@ impl Sampling {
     }
 }
 
+impl Sampling {
+    /// Bytes of the order's tables, for so many samples.
+    pub(super) fn table_bytes(&self, samples: usize) -> usize {
+        match self {
+            Self::Sequential | Self::Shuffled | Self::Blocks { .. } => 0,
+            Self::ClassBalanced => samples.saturating_mul(size_of::<u32>()),
+            Self::Weighted(_) => samples.saturating_mul(size_of::<u64>()),
+            Self::Mixed(sources) => sources.len() * 64,
+        }
+    }
+}
+
 /// The samples of a block, and the blocks of a window.
 fn blocks(source: &dyn Source, window_bytes: usize) -> Result<(usize, usize)> {
     let sample = source.shape().elements().max(1);

@@ -72,6 +72,7 @@ impl<T: Element> Stream<T> {
                 epoch: 0,
                 step: 0,
                 order: order.epoch(0),
+                fresh: true,
             },
             workshop,
             order,
@@ -83,11 +84,6 @@ impl<T: Element> Stream<T> {
 
     pub(super) fn source(&self) -> &dyn Source {
         &*self.workshop.recipe.source
-    }
-
-    /// Has the source make sure that it is still what it was.
-    pub(super) fn verify(&self) -> Result<()> {
-        self.workshop.recipe.verify()
     }
 
     /// The epoch and step of the batch that comes next.
@@ -109,6 +105,7 @@ impl<T: Element> Stream<T> {
                 epoch,
                 step,
                 order: self.order.epoch(epoch),
+                fresh: true,
             };
         }
         self.submit_free();
@@ -162,12 +159,14 @@ impl<T: Element> Stream<T> {
         }
 
         self.next.step += 1;
+        self.next.fresh = false;
         if self.next.step == self.workshop.recipe.batches.steps() {
             let epoch = epoch.wrapping_add(1);
             self.next = Place {
                 epoch,
                 step: 0,
                 order: self.order.epoch(epoch),
+                fresh: true,
             };
         }
     }
@@ -191,13 +190,18 @@ impl<T: Element> Stream<T> {
         match self.workshop.lanes[lane].receive(self.settings.patience) {
             Some(outcome) => {
                 self.pending.pop_front();
+                self.workers.be_patient(self.settings.patience);
                 Ok(outcome)
             }
-            None => Err(Error::Stalled {
-                epoch,
-                step,
-                waited: self.settings.patience,
-            }),
+            None => {
+                // Whoever drops the loader now has waited long enough.
+                self.workers.be_patient(Duration::ZERO);
+                Err(Error::Stalled {
+                    epoch,
+                    step,
+                    waited: self.settings.patience,
+                })
+            }
         }
     }
 }

@@ -72,6 +72,11 @@ impl Workers {
         })
     }
 
+    /// How long a drop waits for threads that are in the middle of something.
+    pub(super) fn be_patient(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Has one part of the slot in `lane` filled.
     pub(super) fn fill(&self, lane: usize) {
         if let Some(jobs) = &self.jobs {
