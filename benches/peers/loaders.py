@@ -12,9 +12,7 @@ One epoch to warm up, then EPOCHS timed. Data are in memory before the clock sta
 
     python loaders.py --system tf|torch|grain|ffcv [--workers 2] [--only normalize,lab] DIR
 
-Each system in an environment of its own, from PyPI: tensorflow-cpu; torch and torchvision; grain. FFCV: Debian's
-libopencv-dev libturbojpeg0-dev pkg-config, then torch torchvision numba opencv-python-headless setuptools wheel, then
-pip install --no-build-isolation ffcv.
+Each system in an environment of its own; benches/README.md says how to make them.
 """
 import argparse, glob, gzip, os, tarfile, time
 import numpy as np

@@ -2,7 +2,11 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Arguments;
 
 /// The system's allocator, counting.
 pub(crate) struct Counting;
@@ -52,16 +56,20 @@ pub(crate) fn cpu_time() -> f64 {
         / 100.0
 }
 
-/// Bytes of resident memory that are no pages of files (Linux).
+/// Bytes of resident memory that are no pages of files (Linux). Allocates nothing, so as not to be counted itself.
 pub(crate) fn anonymous_memory() -> usize {
-    field("/proc/self/status", "RssAnon")
-        .and_then(|value| value.split_whitespace().next()?.parse::<usize>().ok())
-        .unwrap_or_default()
-        * 1024
+    let mut text = [0; 4096];
+    let length = File::open("/proc/self/status")
+        .and_then(|mut file| file.read(&mut text))
+        .unwrap_or_default();
+    let text = str::from_utf8(&text[..length]).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    kibibytes.unwrap_or_default() * 1024
 }
 
-/// The machine in a few lines.
-pub(crate) fn describe(workers: &usize, real_data: bool) -> String {
+/// The machine and what was run on it, in a few lines.
+pub(crate) fn describe(arguments: &Arguments, real_data: bool) -> String {
     let mut text = String::new();
     let model = field("/proc/cpuinfo", "model name").unwrap_or("unknown processor".into());
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -73,13 +81,15 @@ pub(crate) fn describe(workers: &usize, real_data: bool) -> String {
     );
     let _ = writeln!(text, "memory: {memory}");
     let _ = writeln!(text, "system: {}", std::env::consts::OS);
-    let _ = writeln!(text, "workers: {workers}");
+    let _ = writeln!(text, "workers: {}", arguments.workers);
     let data = if real_data {
         "CIFAR-10 and MNIST"
     } else {
         "noise"
     };
     let _ = writeln!(text, "data: {data}");
+    let (rounds, epochs) = (arguments.rounds, arguments.epochs);
+    let _ = writeln!(text, "rounds: {rounds}, of {epochs} epochs each");
     text
 }
 

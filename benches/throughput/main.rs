@@ -4,13 +4,16 @@
 //!     cargo bench --bench throughput -- --data DIR --peers ENVIRONMENTS --out benches/results/NAME
 //!
 //! Everything is measured in turn, round after round, and reported as medians, so that a machine that is slow for a
-//! minute is slow for all. `ENVIRONMENTS` is a folder of Python environments named `tf`, `torch`, `ffcv` and `grain`; those
-//! that are missing are left out (`benches/peers/loaders.py` says how to make them).
+//! minute is slow for all. Each measurement is a process of its own. `ENVIRONMENTS` is a folder of Python environments
+//! named `tf`, `torch`, `ffcv` and `grain`; those that are missing are left out. `benches/README.md` says how to make
+//! them, and how to read the table.
 
+mod child;
 mod limit;
 mod machine;
 mod measure;
 mod peers;
+mod picture;
 mod report;
 mod workload;
 
@@ -18,6 +21,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use child::System;
 use measure::Row;
 use workload::Workload;
 
@@ -33,18 +37,26 @@ struct Arguments {
     /// Folder of Python environments with other loaders
     #[arg(long, value_name = "DIR")]
     peers: Option<PathBuf>,
-    /// Where to write throughput.csv, throughput.svg and machine.txt
+    /// Where to write throughput.txt, throughput.csv, throughput.svg and machine.txt
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Rounds; every figure is a median over them
+    /// Rounds; every figure is a median over them, memory is the most of them
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Epochs in a round, besides one to warm up; other loaders have their own number
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
+    epochs: u64,
     /// Worker threads, of all loaders alike
     #[arg(long, default_value_t = 2)]
     workers: usize,
     /// Only these workloads, with commas between them
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
+    /// What a child measures, and as what
+    #[arg(long, hide = true, requires = "system")]
+    measure: Option<String>,
+    #[arg(long = "as", hide = true)]
+    system: Option<System>,
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -56,19 +68,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .data
         .clone()
         .or_else(|| std::env::var_os("FEEDLINE_DATA").map(PathBuf::from));
-    let workloads: Vec<Workload> = workload::all(data.as_deref())?
-        .into_iter()
-        .filter(|workload| {
-            arguments.only.is_empty() || arguments.only.iter().any(|name| name == workload.name)
-        })
-        .collect();
+    let data = data.as_deref();
+    if let (Some(name), Some(system)) = (&arguments.measure, arguments.system) {
+        let workloads = choose(std::slice::from_ref(name))?;
+        return child::measure(&workloads[0], system, &arguments, data);
+    }
+    let workloads = choose(&arguments.only)?;
     let mut rows = Vec::new();
     for round in 0..arguments.rounds {
         eprintln!("round {} of {}", round + 1, arguments.rounds);
         for workload in &workloads {
-            rows.extend(measure::workload(workload, arguments.workers)?);
+            rows.extend(child::run(workload, &arguments, data)?);
         }
-        if let (Some(peers), Some(data)) = (&arguments.peers, &data) {
+        if let (Some(peers), Some(data)) = (&arguments.peers, data) {
             rows.extend(peers::run(peers, data, arguments.workers, &workloads)?);
         }
     }
@@ -76,10 +88,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let table = report::Table::new(rows, overhead);
     println!("{table}");
     if let Some(out) = &arguments.out {
-        table.write(out, &machine::describe(&arguments.workers, data.is_some()))?;
+        table.write(out, &machine::describe(&arguments, data.is_some()))?;
         eprintln!("written to {}", out.display());
     }
     Ok(())
+}
+
+/// The workloads with these names; all, if there are no names.
+fn choose(names: &[String]) -> Result<Vec<Workload>, String> {
+    let mut workloads = workload::all();
+    let known: Vec<&str> = workloads.iter().map(|workload| workload.name).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        let known = known.join(", ");
+        return Err(format!("there is no workload {name}; there are {known}"));
+    }
+    workloads.retain(|workload| names.is_empty() || names.iter().any(|name| name == workload.name));
+    Ok(workloads)
 }
 
 /// The median; 0 of nothing.

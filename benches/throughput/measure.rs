@@ -1,5 +1,6 @@
 //! The loader itself.
 
+use std::fmt;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,13 +9,12 @@ use candle_core::Device;
 use feedline_pipeline::loader::LoaderBuilder;
 use feedline_pipeline::sink::Sink;
 use feedline_pipeline::source::InMemory;
-use feedline_pipeline::{Loader, Result, Shape};
+use feedline_pipeline::{Loader, Result, Shape, Source};
 use half::{bf16, f16};
 
-use crate::workload::{BATCH_SIZE, Values, Workload};
-use crate::{limit, machine, median};
-
-const EPOCHS: u64 = 8;
+use crate::limit::Limit;
+use crate::workload::{Values, Workload};
+use crate::{machine, median};
 
 /// One measurement of one system on one workload.
 #[derive(Clone, Default)]
@@ -34,68 +34,179 @@ pub(crate) struct Own {
     pub(crate) wait_p99: f64,
     /// From `build` to the first batch, in milliseconds.
     pub(crate) first_batch: f64,
-    /// Bytes of the plan, and how much the process' memory besides mapped files grew.
-    pub(crate) planned: usize,
-    pub(crate) grown: usize,
+    /// Into how many parts a batch is cut, for as many workers.
+    pub(crate) parts: f64,
+    /// Bytes of memory besides mapped files, at the most, less what the process had before `build`.
+    pub(crate) peak: f64,
+    /// By how much that rose after the first epoch.
+    pub(crate) grown: f64,
+    /// Bytes of the plan, and of the budget that it keeps to.
+    pub(crate) planned: f64,
+    pub(crate) budget: f64,
     pub(crate) allocations_per_batch: f64,
 }
 
-/// Measures the limit, the loader as host buffers and, for `f32`, as tensors.
-pub(crate) fn workload(workload: &Workload, workers: usize) -> Result<Vec<Row>> {
-    let row = |system: &str, samples_per_second, own| Row {
-        workload: workload.name.into(),
-        system: system.into(),
-        samples_per_second,
-        own,
-    };
-    let mut rows = Vec::new();
-    if let Some(rate) = limit::samples_per_second(workload, workers, EPOCHS, 1) {
-        rows.push(row("limit", rate, None));
-    }
-    let builder = Loader::builder(Arc::clone(&workload.source))
-        .batch_size(BATCH_SIZE)
-        .shuffle(true)
-        .seed(1)
-        .workers(workers)
-        .transform(workload.transform.clone());
-    let (rate, own) = match workload.values {
-        Values::F32 => loader(builder.clone())?,
-        Values::F16 => loader(builder.clone().element::<f16>())?,
-        Values::Bf16 => loader(builder.clone().element::<bf16>())?,
-        Values::U8 => loader(builder.clone().element::<u8>())?,
-    };
-    rows.push(row("feedline", rate, Some(own)));
-    if workload.values == Values::F32 {
-        let (rate, own) = loader(builder.device(&Device::Cpu))?;
-        rows.push(row("feedline, tensors", rate, Some(own)));
-    }
-    Ok(rows)
+/// What a child measured, which it prints as a line of numbers with tabs between them.
+pub(crate) struct Figures {
+    pub(crate) samples_per_second: f64,
+    pub(crate) own: Option<Own>,
 }
 
-fn loader<K: Sink>(builder: LoaderBuilder<K>) -> Result<(f64, Own)> {
-    let memory = machine::anonymous_memory();
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.samples_per_second)?;
+        if let Some(own) = &self.own {
+            let figures = [
+                own.samples_per_core_second,
+                own.wait_p50,
+                own.wait_p99,
+                own.first_batch,
+                own.parts,
+                own.peak,
+                own.grown,
+                own.planned,
+                own.budget,
+                own.allocations_per_batch,
+            ];
+            for figure in figures {
+                write!(f, "\t{figure}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Figures {
+    pub(crate) fn parse(line: &str) -> std::result::Result<Self, Box<dyn std::error::Error>> {
+        let figures = line.trim().split('\t').map(str::parse);
+        let figures: Vec<f64> = figures.collect::<std::result::Result<_, _>>()?;
+        let own = match figures[1..] {
+            [] => None,
+            [
+                samples_per_core_second,
+                wait_p50,
+                wait_p99,
+                first_batch,
+                parts,
+                peak,
+                grown,
+                planned,
+                budget,
+                allocations_per_batch,
+            ] => Some(Own {
+                samples_per_core_second,
+                wait_p50,
+                wait_p99,
+                first_batch,
+                parts,
+                peak,
+                grown,
+                planned,
+                budget,
+                allocations_per_batch,
+            }),
+            _ => return Err(format!("not the figures of a child: {line}").into()),
+        };
+        Ok(Self {
+            samples_per_second: figures[0],
+            own,
+        })
+    }
+}
+
+/// The plain loop, with as many buffers as the loader would have.
+pub(crate) fn limit(
+    workload: &Workload,
+    source: &Arc<dyn Source>,
+    workers: usize,
+    epochs: u64,
+) -> Result<Figures> {
+    let plain = workload.plain.expect("a workload with a plain loop");
+    let builder = workload.loader(source, workers);
+    let slots = match workload.values {
+        Values::U8 => builder.element::<u8>().build()?.plan().slots,
+        _ => builder.build()?.plan().slots,
+    };
+    let limit = Limit {
+        source: &**source,
+        batch_size: workload.batch_size,
+        threads: workers,
+        slots,
+        epochs,
+    };
+    Ok(Figures {
+        samples_per_second: limit.samples_per_second(plain),
+        own: None,
+    })
+}
+
+/// The loader, as plain buffers.
+pub(crate) fn host(
+    workload: &Workload,
+    source: &Arc<dyn Source>,
+    workers: usize,
+    epochs: u64,
+) -> Result<Figures> {
+    let builder = workload.loader(source, workers);
+    match workload.values {
+        Values::F32 => loader(builder, workload, source, epochs),
+        Values::F16 => loader(builder.element::<f16>(), workload, source, epochs),
+        Values::Bf16 => loader(builder.element::<bf16>(), workload, source, epochs),
+        Values::U8 => loader(builder.element::<u8>(), workload, source, epochs),
+    }
+}
+
+/// The loader, as tensors of `f32`.
+pub(crate) fn tensors(
+    workload: &Workload,
+    source: &Arc<dyn Source>,
+    workers: usize,
+    epochs: u64,
+) -> Result<Figures> {
+    let builder = workload.loader(source, workers).device(&Device::Cpu);
+    loader(builder, workload, source, epochs)
+}
+
+fn loader<K: Sink>(
+    builder: LoaderBuilder<K>,
+    workload: &Workload,
+    source: &Arc<dyn Source>,
+    epochs: u64,
+) -> Result<Figures> {
+    let steps = source.len() / workload.batch_size;
+    // Written to before memory is measured: its pages are no memory of the loader's.
+    let mut waits = black_box(vec![f64::NAN; steps * epochs as usize]);
+    let before = machine::anonymous_memory();
+
     let start = Instant::now();
     let mut loader = builder.build()?;
     let first = loader.epoch(0).next();
     let first_batch = start.elapsed().as_secs_f64() * 1e3;
     drop(first.transpose()?);
-    loader.epoch(0).try_for_each(|batch| batch.map(drop))?;
+    let early_peak = watched_epoch(&mut loader, 0)?.max(machine::anonymous_memory());
 
-    let steps = loader.plan().steps as u64 * EPOCHS;
-    let mut waits = Vec::with_capacity(steps as usize);
+    let mut peak = early_peak;
     let cpu = machine::cpu_time();
     let (allocations, start) = (machine::allocations(), Instant::now());
-    let mut batches = loader.epochs(1..1 + EPOCHS);
-    loop {
+    let mut batches = loader.epochs(1..1 + epochs);
+    for (step, wait) in waits.iter_mut().enumerate() {
         let before = Instant::now();
-        let Some(batch) = batches.next() else { break };
-        waits.push(before.elapsed().as_secs_f64() * 1e6);
-        black_box(batch?);
+        let batch = batches.next().expect("as many batches as epochs have");
+        *wait = before.elapsed().as_secs_f64() * 1e6;
+        let _held = black_box(batch?);
+        if (step + 1) % steps == 0 {
+            // Some microseconds, but only once an epoch.
+            peak = peak.max(machine::anonymous_memory());
+        }
     }
     let elapsed = start.elapsed().as_secs_f64();
     let allocations = machine::allocations() - allocations;
     let cpu = machine::cpu_time() - cpu;
-    let samples = (steps * BATCH_SIZE as u64) as f64;
+    drop(batches);
+    peak = peak.max(watched_epoch(&mut loader, 1 + epochs)?);
+
+    let samples = (waits.len() * workload.batch_size) as f64;
+    let allocations_per_batch = allocations as f64 / waits.len() as f64;
     waits.sort_by(f64::total_cmp);
     let percentile = |share: f64| waits[(share * (waits.len() - 1) as f64) as usize];
     let own = Own {
@@ -103,11 +214,27 @@ fn loader<K: Sink>(builder: LoaderBuilder<K>) -> Result<(f64, Own)> {
         wait_p50: percentile(0.5),
         wait_p99: percentile(0.99),
         first_batch,
-        planned: loader.plan().bytes(),
-        grown: machine::anonymous_memory().saturating_sub(memory),
-        allocations_per_batch: allocations as f64 / steps as f64,
+        parts: loader.plan().parts as f64,
+        peak: peak.saturating_sub(before) as f64,
+        grown: (peak - early_peak) as f64,
+        planned: loader.plan().bytes() as f64,
+        budget: workload.budget as f64,
+        allocations_per_batch,
     };
-    Ok((samples / elapsed, own))
+    Ok(Figures {
+        samples_per_second: samples / elapsed,
+        own: Some(own),
+    })
+}
+
+/// Reads an epoch and returns the most memory that there was while one of its batches was held.
+fn watched_epoch<K: Sink>(loader: &mut Loader<K>, epoch: u64) -> Result<usize> {
+    let mut peak = 0;
+    for batch in loader.epoch(epoch) {
+        let _held = batch?;
+        peak = peak.max(machine::anonymous_memory());
+    }
+    Ok(peak)
 }
 
 /// What a batch costs that has next to nothing in it, in microseconds.

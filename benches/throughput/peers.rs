@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::child;
 use crate::measure::Row;
-use crate::workload::Workload;
+use crate::workload::{BATCH_SIZE, Workload};
 
 const SYSTEMS: [&str; 4] = ["tf", "torch", "ffcv", "grain"];
 
-/// Runs every loader that has an environment in `environments` on the data in `data`.
+/// Runs every loader that has an environment in `environments` on the data in `data`, in batches of [`BATCH_SIZE`].
 pub(crate) fn run(
     environments: &Path,
     data: &Path,
@@ -16,25 +17,28 @@ pub(crate) fn run(
     workloads: &[Workload],
 ) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/loaders.py");
-    let wanted: Vec<&str> = workloads.iter().map(|workload| workload.name).collect();
+    let wanted: Vec<&str> = workloads
+        .iter()
+        .filter(|workload| workload.batch_size == BATCH_SIZE)
+        .map(|workload| workload.name)
+        .collect();
     let mut rows = Vec::new();
+    if wanted.is_empty() {
+        return Ok(rows);
+    }
     for system in SYSTEMS {
         let python = environments.join(system).join("bin/python");
         if !python.exists() {
             continue;
         }
-        let output = Command::new(&python)
+        let mut command = Command::new(&python);
+        command
             .arg(&script)
             .args(["--system", system, "--workers", &workers.to_string()])
             .args(["--only", &wanted.join(",")])
-            .arg(data)
-            .output()?;
-        if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{system}: {message}").into());
-        }
+            .arg(data);
         // A line for each figure: workload, system, images per second, with tabs between them.
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
+        for line in child::output(&mut command)?.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
             if let [workload, name, rate] = fields[..] {
                 rows.push(Row {

@@ -1,14 +1,14 @@
-//! The figures as a table, as CSV and as a picture.
+//! The figures as a table and as CSV.
 
 use std::fmt::{self, Write};
 use std::path::Path;
 
 use crate::measure::{Own, Row};
-use crate::median;
+use crate::{median, picture};
 
 pub(crate) struct Table {
-    /// One row for each system and workload, medians over the rounds.
-    rows: Vec<Row>,
+    /// One row for each system and workload: medians over the rounds; of memory, the most.
+    pub(crate) rows: Vec<Row>,
     /// Microseconds.
     overhead: f64,
 }
@@ -24,6 +24,10 @@ impl Table {
             let own = |of: fn(&Own) -> f64| {
                 median(same().filter_map(|row| row.own.as_ref()).map(of).collect())
             };
+            let most = |of: fn(&Own) -> f64| {
+                let figures = same().filter_map(|row| row.own.as_ref()).map(of);
+                figures.fold(0.0, f64::max)
+            };
             rows.push(Row {
                 samples_per_second: median(same().map(|row| row.samples_per_second).collect()),
                 own: row.own.map(|first| Own {
@@ -31,9 +35,10 @@ impl Table {
                     wait_p50: own(|own| own.wait_p50),
                     wait_p99: own(|own| own.wait_p99),
                     first_batch: own(|own| own.first_batch),
-                    planned: first.planned,
-                    grown: own(|own| own.grown as f64) as usize,
+                    peak: most(|own| own.peak),
+                    grown: most(|own| own.grown),
                     allocations_per_batch: own(|own| own.allocations_per_batch),
+                    ..first
                 }),
                 ..row.clone()
             });
@@ -50,7 +55,7 @@ impl Table {
     }
 
     /// How many times as fast as `row` the loader is, with plain buffers.
-    fn ratio(&self, row: &Row) -> f64 {
+    pub(crate) fn ratio(&self, row: &Row) -> f64 {
         let own = self
             .rows
             .iter()
@@ -64,7 +69,7 @@ impl Table {
     pub(crate) fn write(&self, out: &Path, machine: &str) -> std::io::Result<()> {
         std::fs::create_dir_all(out)?;
         std::fs::write(out.join("throughput.csv"), self.csv())?;
-        std::fs::write(out.join("throughput.svg"), self.svg())?;
+        std::fs::write(out.join("throughput.svg"), picture::svg(self, machine))?;
         std::fs::write(out.join("throughput.txt"), format!("{self}\n"))?;
         std::fs::write(out.join("machine.txt"), machine)
     }
@@ -72,7 +77,7 @@ impl Table {
     fn csv(&self) -> String {
         let mut text = String::from(
             "workload,system,samples_per_second,feedline_ratio,samples_per_core_second,wait_p50_us,wait_p99_us,\
-             first_batch_ms,planned_bytes,grown_bytes,allocations_per_batch\n",
+             first_batch_ms,parts,peak_bytes,grown_bytes,planned_bytes,budget_bytes,allocations_per_batch\n",
         );
         for row in &self.rows {
             let _ = write!(
@@ -87,69 +92,28 @@ impl Table {
                 Some(own) => {
                     let _ = writeln!(
                         text,
-                        ",{:.0},{:.1},{:.1},{:.2},{},{},{:.3}",
+                        ",{:.0},{:.1},{:.1},{:.2},{},{},{},{},{},{:.3}",
                         own.samples_per_core_second,
                         own.wait_p50,
                         own.wait_p99,
                         own.first_batch,
-                        own.planned,
+                        own.parts,
+                        own.peak,
                         own.grown,
+                        own.planned,
+                        own.budget,
                         own.allocations_per_batch
                     );
                 }
-                None => text.push_str(",,,,,,,\n"),
+                None => text.push_str(",,,,,,,,,,\n"),
             }
         }
         let _ = writeln!(
             text,
-            "overhead,\"feedline, us per batch\",{:.3},,,,,,,,",
+            "overhead,\"feedline, us per batch\",{:.3},,,,,,,,,,,",
             self.overhead
         );
         text
-    }
-
-    /// Bars on a logarithmic scale from 1,000 to 10 million images a second.
-    fn svg(&self) -> String {
-        let (left, right, line) = (270.0, 640.0, 18.0);
-        let mut body = String::new();
-        let mut y = 34.0;
-        let mut workload = "";
-        for row in &self.rows {
-            if row.workload != workload {
-                workload = &row.workload;
-                y += 10.0;
-                let _ = writeln!(
-                    body,
-                    r#"<text x="8" y="{:.0}" font-weight="bold">{workload}</text>"#,
-                    y + 13.0
-                );
-            }
-            let share = (row.samples_per_second.max(1e3).log10() - 3.0) / 4.0;
-            let colour = match row.system.as_str() {
-                system if system.starts_with("feedline") => "#d9480f",
-                "limit" => "#868e96",
-                _ => "#4dabf7",
-            };
-            let _ = writeln!(
-                body,
-                r#"<text x="{:.0}" y="{:.0}" text-anchor="end">{}</text><rect x="{left}" y="{:.0}" width="{:.0}" height="13" fill="{colour}"/><text x="{:.0}" y="{:.0}">{:.0} k/s</text>"#,
-                left - 8.0,
-                y + 13.0,
-                row.system,
-                y + 2.0,
-                share * (right - left),
-                left + share * (right - left) + 6.0,
-                y + 13.0,
-                row.samples_per_second / 1e3
-            );
-            y += line;
-        }
-        format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"760\" height=\"{:.0}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-             <text x=\"8\" y=\"20\" font-size=\"15\">Loaders: images per second, logarithmic from 1 k to 10 M</text>\n{body}</svg>\n",
-            y + 12.0
-        )
     }
 }
 
@@ -157,7 +121,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<11} {:<28} {:>10} {:>9} {:>10} {:>8} {:>8} {:>8} {:>15} {:>7}",
+            "{:<14} {:<28} {:>10} {:>9} {:>10} {:>8} {:>8} {:>8} {:>5} {:>13} {:>6} {:>7}",
             "workload",
             "system",
             "samples/s",
@@ -166,34 +130,38 @@ impl fmt::Display for Table {
             "wait p50",
             "p99",
             "first",
-            "memory/planned",
+            "parts",
+            "peak/planned",
+            "grew",
             "allocs"
         )?;
         writeln!(
             f,
-            "{:<11} {:<28} {:>10} {:>9} {:>10} {:>8} {:>8} {:>8} {:>15} {:>7}",
-            "", "", "", "is x", "second", "us", "us", "ms", "MiB", "/batch"
+            "{:<14} {:<28} {:>10} {:>9} {:>10} {:>8} {:>8} {:>8} {:>5} {:>13} {:>6} {:>7}",
+            "", "", "", "is x", "second", "us", "us", "ms", "", "MiB", "KiB", "/batch"
         )?;
         for row in &self.rows {
             write!(
                 f,
-                "{:<11} {:<28} {:>10.0} {:>9.2}",
+                "{:<14} {:<28} {:>10.0} {:>9.2}",
                 row.workload,
                 row.system,
                 row.samples_per_second,
                 self.ratio(row)
             )?;
             if let Some(own) = &row.own {
-                let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-                let memory = format!("{:.1}/{:.1}", mebibytes(own.grown), mebibytes(own.planned));
+                let mebibytes = |bytes: f64| bytes / f64::from(1 << 20);
+                let memory = format!("{:.1}/{:.1}", mebibytes(own.peak), mebibytes(own.planned));
                 write!(
                     f,
-                    " {:>10.0} {:>8.1} {:>8.1} {:>8.2} {:>15} {:>7.2}",
+                    " {:>10.0} {:>8.1} {:>8.1} {:>8.2} {:>5} {:>13} {:>6.0} {:>7.2}",
                     own.samples_per_core_second,
                     own.wait_p50,
                     own.wait_p99,
                     own.first_batch,
+                    own.parts,
                     memory,
+                    own.grown / 1024.0,
                     own.allocations_per_batch
                 )?;
             }

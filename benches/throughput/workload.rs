@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use feedline_pipeline::dataset::{Cifar10, Mnist};
+use feedline_pipeline::loader::{DEFAULT_MEMORY_BUDGET, LoaderBuilder};
 use feedline_pipeline::source::InMemory;
-use feedline_pipeline::{Random, Result, Shape, Source, Transform};
+use feedline_pipeline::{Loader, Random, Result, Shape, Source, Transform};
 
+/// Samples in a batch, where nothing else is said; that of the other loaders, too.
 pub(crate) const BATCH_SIZE: usize = 128;
 
 /// The type of a batch's values.
@@ -18,26 +20,39 @@ pub(crate) enum Values {
     U8,
 }
 
-pub(crate) struct Workload {
-    pub(crate) name: &'static str,
-    pub(crate) source: Arc<dyn Source>,
-    pub(crate) transform: Transform,
-    pub(crate) values: Values,
-    /// The mean and deviation that `transform` normalizes with, if that is all that it does to values: what the limit
-    /// does, too.
-    pub(crate) normalize: Option<(Vec<f32>, Vec<f32>)>,
+/// A training set.
+#[derive(Clone, Copy)]
+enum Data {
+    Cifar,
+    Mnist,
 }
 
-/// CIFAR-10's and MNIST's training sets, shuffled, in batches of 128.
-pub(crate) fn all(data: Option<&Path>) -> Result<Vec<Workload>> {
-    let cifar = match data {
-        Some(folder) => Cifar10::open(folder)?.train,
-        None => noise(Shape::new(3, 32, 32), 50_000)?,
-    };
-    let mnist = match data {
-        Some(folder) => Mnist::open(folder)?.train,
-        None => noise(Shape::new(1, 28, 28), 60_000)?,
-    };
+/// What the limit's plain loop does to values.
+#[derive(Clone, Copy)]
+pub(crate) enum Plain {
+    Copy,
+    Normalize {
+        mean: &'static [f32],
+        std: &'static [f32],
+    },
+}
+
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    /// The workload in a few words.
+    pub(crate) about: &'static str,
+    data: Data,
+    transform: Transform,
+    pub(crate) values: Values,
+    pub(crate) batch_size: usize,
+    /// Bytes for the loader's batches.
+    pub(crate) budget: usize,
+    /// `None` where a plain loop would be no plain loop.
+    pub(crate) plain: Option<Plain>,
+}
+
+/// CIFAR-10's and MNIST's training sets, shuffled.
+pub(crate) fn all() -> Vec<Workload> {
     let (mean, std) = (Cifar10::MEAN, Cifar10::STANDARD_DEVIATION);
     let normalize = |transform: Transform| transform.scale().normalize(mean, std);
     let crop_and_flip = || Transform::new().random_crop(32, 32, 4).random_flip();
@@ -48,35 +63,118 @@ pub(crate) fn all(data: Option<&Path>) -> Result<Vec<Workload>> {
         .random_brightness(63.0 / 255.0)
         .random_contrast(0.2, 1.8)
         .standardize();
-    let like = Some((mean.to_vec(), std.to_vec()));
-    let cifar = |name, transform, values, normalize| Workload {
+    let plain = Plain::Normalize {
+        mean: &Cifar10::MEAN,
+        std: &Cifar10::STANDARD_DEVIATION,
+    };
+    let cifar = |name, about, transform, values| Workload {
         name,
-        source: Arc::clone(&cifar),
+        about,
+        data: Data::Cifar,
         transform,
         values,
-        normalize,
+        batch_size: BATCH_SIZE,
+        budget: DEFAULT_MEMORY_BUDGET,
+        plain: None,
     };
-    Ok(vec![
-        cifar(
-            "normalize",
-            normalize(Transform::new()),
-            Values::F32,
-            like.clone(),
-        ),
-        cifar("augment", normalize(crop_and_flip()), Values::F32, None),
-        cifar("lab", lab, Values::F32, None),
-        cifar("u8", Transform::new(), Values::U8, None),
-        cifar("u8 augment", crop_and_flip(), Values::U8, None),
-        cifar("bf16", normalize(Transform::new()), Values::Bf16, None),
-        cifar("f16", normalize(Transform::new()), Values::F16, None),
+    vec![
         Workload {
-            name: "mnist",
-            source: mnist,
-            transform: Transform::new().scale().normalize([0.1307], [0.3081]),
-            values: Values::F32,
-            normalize: Some((vec![0.1307], vec![0.3081])),
+            plain: Some(plain),
+            ..cifar(
+                "normalize",
+                "CIFAR-10, normalized",
+                normalize(Transform::new()),
+                Values::F32,
+            )
         },
-    ])
+        // Each batch is 48 MiB, so that the workers fill it together.
+        Workload {
+            batch_size: 4096,
+            budget: 256 << 20,
+            plain: Some(plain),
+            ..cifar(
+                "normalize 4096",
+                "CIFAR-10, normalized, in batches of 4096",
+                normalize(Transform::new()),
+                Values::F32,
+            )
+        },
+        cifar(
+            "augment",
+            "CIFAR-10, cropped, flipped, normalized",
+            normalize(crop_and_flip()),
+            Values::F32,
+        ),
+        cifar(
+            "lab",
+            "CIFAR-10, cropped, flipped, brightness, contrast, standardized",
+            lab,
+            Values::F32,
+        ),
+        Workload {
+            plain: Some(Plain::Copy),
+            ..cifar(
+                "u8",
+                "CIFAR-10, bytes as they are",
+                Transform::new(),
+                Values::U8,
+            )
+        },
+        cifar(
+            "u8 augment",
+            "CIFAR-10, bytes, cropped and flipped",
+            crop_and_flip(),
+            Values::U8,
+        ),
+        cifar(
+            "bf16",
+            "CIFAR-10, normalized, as bf16",
+            normalize(Transform::new()),
+            Values::Bf16,
+        ),
+        cifar(
+            "f16",
+            "CIFAR-10, normalized, as f16",
+            normalize(Transform::new()),
+            Values::F16,
+        ),
+        Workload {
+            data: Data::Mnist,
+            plain: Some(Plain::Normalize {
+                mean: &[0.1307],
+                std: &[0.3081],
+            }),
+            ..cifar(
+                "mnist",
+                "MNIST, normalized",
+                Transform::new().scale().normalize([0.1307], [0.3081]),
+                Values::F32,
+            )
+        },
+    ]
+}
+
+impl Workload {
+    /// The samples: those in the folder, or noise of the same shape and number.
+    pub(crate) fn source(&self, folder: Option<&Path>) -> Result<Arc<dyn Source>> {
+        match (self.data, folder) {
+            (Data::Cifar, Some(folder)) => Ok(Cifar10::open(folder)?.train),
+            (Data::Mnist, Some(folder)) => Ok(Mnist::open(folder)?.train),
+            (Data::Cifar, None) => noise(Shape::new(3, 32, 32), 50_000),
+            (Data::Mnist, None) => noise(Shape::new(1, 28, 28), 60_000),
+        }
+    }
+
+    /// A loader of `source`, as buffers of `f32`.
+    pub(crate) fn loader(&self, source: &Arc<dyn Source>, workers: usize) -> LoaderBuilder {
+        Loader::builder(Arc::clone(source))
+            .batch_size(self.batch_size)
+            .shuffle(true)
+            .seed(1)
+            .workers(workers)
+            .memory_budget(self.budget)
+            .transform(self.transform.clone())
+    }
 }
 
 /// For machines without data.

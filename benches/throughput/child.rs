@@ -1,0 +1,103 @@
+//! Measurements in processes of their own: what one leaves behind, such as memory that the allocator keeps, is not
+//! there for the next.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use crate::Arguments;
+use crate::measure::{self, Figures, Row};
+use crate::workload::{Values, Workload};
+
+/// What a child measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum System {
+    /// A plain loop.
+    Limit,
+    /// The loader, as plain buffers.
+    Host,
+    /// The loader, as tensors.
+    Tensors,
+}
+
+impl System {
+    const ALL: [Self; 3] = [Self::Limit, Self::Host, Self::Tensors];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Host => "feedline",
+            Self::Tensors => "feedline, tensors",
+        }
+    }
+
+    /// The plain loop knows some workloads only, and tensors are measured for `f32`.
+    fn measures(self, workload: &Workload) -> bool {
+        match self {
+            Self::Limit => workload.plain.is_some(),
+            Self::Host => true,
+            Self::Tensors => workload.values == Values::F32,
+        }
+    }
+}
+
+/// Starts a child for each of our own rows of a workload, one after the other.
+pub(crate) fn run(
+    workload: &Workload,
+    arguments: &Arguments,
+    data: Option<&Path>,
+) -> Result<Vec<Row>, Box<dyn Error>> {
+    let mut rows = Vec::new();
+    for system in System::ALL {
+        if !system.measures(workload) {
+            continue;
+        }
+        let value = system.to_possible_value().expect("no value is skipped");
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["--measure", workload.name, "--as", value.get_name()])
+            .args(["--workers", &arguments.workers.to_string()])
+            .args(["--epochs", &arguments.epochs.to_string()]);
+        if let Some(data) = data {
+            command.arg("--data").arg(data);
+        }
+        let figures = Figures::parse(&output(&mut command)?)?;
+        rows.push(Row {
+            workload: workload.name.into(),
+            system: system.name().into(),
+            samples_per_second: figures.samples_per_second,
+            own: figures.own,
+        });
+    }
+    Ok(rows)
+}
+
+/// What a child does: it measures and prints the figures as one line.
+pub(crate) fn measure(
+    workload: &Workload,
+    system: System,
+    arguments: &Arguments,
+    data: Option<&Path>,
+) -> Result<(), Box<dyn Error>> {
+    let source = workload.source(data)?;
+    let (workers, epochs) = (arguments.workers, arguments.epochs);
+    let figures = match system {
+        System::Limit => measure::limit(workload, &source, workers, epochs)?,
+        System::Host => measure::host(workload, &source, workers, epochs)?,
+        System::Tensors => measure::tensors(workload, &source, workers, epochs)?,
+    };
+    println!("{figures}");
+    Ok(())
+}
+
+/// What a program prints, once it has ended well.
+pub(crate) fn output(command: &mut Command) -> Result<String, Box<dyn Error>> {
+    let output = command.output()?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{command:?}: {}: {message}", output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
