@@ -4,15 +4,16 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::prepare::Prepared;
 use super::sampling::Sampling;
 use super::stream::{Settings, Stream};
 use super::{Loader, LoaderState, Plan};
-use crate::batch::{OnError, Recipe, SlotSize, fingerprint, verify};
-use crate::error::{Error, Result, invalid};
-use crate::order::{GlobalBatches, Order, Shard, Tail};
+use crate::batch::{OnError, Recipe, SlotSize};
+use crate::error::Result;
+use crate::order::{Shard, Tail};
 use crate::sink::{Host, Sink};
 use crate::source::{Concat, Source};
-use crate::transform::{Element, Program, Transform};
+use crate::transform::{Element, Transform};
 
 /// Rows of a global batch, unless [`LoaderBuilder::batch_size`] says otherwise.
 pub const DEFAULT_BATCH_SIZE: usize = 32;
@@ -24,30 +25,26 @@ pub const DEFAULT_MEMORY_BUDGET: usize = 64 << 20;
 /// minutes.
 pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Batches are cut into parts of at least this many bytes, which are worth a worker's while. Models are of batches that
-/// are small and cut nevertheless.
-const LEAST_PART_BYTES: usize = if cfg!(shuttle) { 1 } else { 1 << 20 };
-
 /// Describes a [`Loader`]; made by [`Loader::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until build() is called"]
 pub struct LoaderBuilder<K: Sink = Host> {
-    source: Arc<dyn Source>,
-    batch_size: usize,
-    seed: Option<u64>,
-    sampling: Sampling,
-    skip: usize,
-    take: Option<usize>,
-    transform: Transform,
-    tail: Tail,
-    shard: Shard,
-    workers: Option<usize>,
-    prefetch: Option<usize>,
-    memory_budget: usize,
-    on_error: OnError,
-    stall_timeout: Duration,
-    resume: Option<LoaderState>,
-    sink: K,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) batch_size: usize,
+    pub(super) seed: Option<u64>,
+    pub(super) sampling: Sampling,
+    pub(super) skip: usize,
+    pub(super) take: Option<usize>,
+    pub(super) transform: Transform,
+    pub(super) tail: Tail,
+    pub(super) shard: Shard,
+    pub(super) workers: Option<usize>,
+    pub(super) prefetch: Option<usize>,
+    pub(super) memory_budget: usize,
+    pub(super) on_error: OnError,
+    pub(super) stall_timeout: Duration,
+    pub(super) resume: Option<LoaderState>,
+    pub(super) sink: K,
 }
 
 impl LoaderBuilder<Host> {
@@ -231,7 +228,7 @@ impl<K: Sink> LoaderBuilder<K> {
     }
 
     /// How long to wait before something is reported instead of waited for: a consumer that holds every batch
-    /// ([`Error::SlotsHeld`]), workers that do not finish one ([`Error::Stalled`]). A loader that is dropped waits as long
+    /// ([`Error::SlotsHeld`](crate::Error::SlotsHeld)), workers that do not finish one ([`Error::Stalled`](crate::Error::Stalled)). A loader that is dropped waits as long
     /// for workers that are in the middle of a sample, and then leaves them behind. Default: [`DEFAULT_STALL_TIMEOUT`].
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = timeout;
@@ -291,11 +288,11 @@ impl<K: Sink> LoaderBuilder<K> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if the source is empty, the batch size or the number of workers is 0, an
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the source is empty, the batch size or the number of workers is 0, an
     /// epoch would have no step, there are more replicas than samples or than rows in a batch, or the order or the
-    /// transform does not fit the samples; [`Error::BudgetTooSmall`] if the budget does not hold one batch, or
-    /// not the prefetch depth that was asked for; [`Error::ForeignState`] if the state to resume from belongs to
-    /// other data, another order or seed; [`Error::Io`] if no thread can be started; and what the source says if it has
+    /// transform does not fit the samples; [`Error::BudgetTooSmall`](crate::Error::BudgetTooSmall) if the budget does not hold one batch, or
+    /// not the prefetch depth that was asked for; [`Error::ForeignState`](crate::Error::ForeignState) if the state to resume from belongs to
+    /// other data, another order or seed; [`Error::Io`](crate::Error::Io) if no thread can be started; and what the source says if it has
     /// changed since it was opened.
     pub fn build(self) -> Result<Loader<K>> {
         let Prepared {
@@ -338,120 +335,6 @@ impl<K: Sink> LoaderBuilder<K> {
             at_most_failed: self.on_error.at_most(),
         })
     }
-
-    fn prepare(&self) -> Result<Prepared<K::Element>> {
-        let source = &*self.source;
-        let program = Program::new(&self.transform, source.shape())?;
-        if source.is_empty() {
-            return Err(invalid(
-                "number of samples",
-                0,
-                "at least 1: the source is empty",
-            ));
-        }
-        verify(source)?;
-        let saved = self.resume.as_ref().map(|state| state.seed);
-        let seed = self.seed.or(saved).unwrap_or(0);
-        let mut order = self.sampling.order(source, seed)?.skip(self.skip)?;
-        if let Some(samples) = self.take {
-            order = order.take(samples)?;
-        }
-        let batches = GlobalBatches::new(order.len(), self.batch_size, self.tail)?;
-        let fewest = self.batch_size.min(order.len());
-        if self.shard.world_size() > fewest {
-            let expected = format!(
-                "at most {fewest}, so that every rank gets samples: there are {} of them, in batches of {}",
-                order.len(),
-                self.batch_size
-            );
-            return Err(invalid("world size", self.shard.world_size(), expected));
-        }
-        let plan = self.sizes(&program, &order, &batches)?;
-        let description = format!(
-            "{}, {} samples from {} on, in batches of {}, tail {:?}",
-            self.sampling,
-            order.len(),
-            self.skip,
-            self.batch_size,
-            self.tail
-        );
-        if let Some(state) = &self.resume {
-            state.check(fingerprint(source)?, &description, self.seed, plan.steps)?;
-        }
-        Ok(Prepared {
-            program,
-            order,
-            batches,
-            seed,
-            description,
-            plan,
-        })
-    }
-
-    fn sizes(
-        &self,
-        program: &Program<K::Element>,
-        order: &Order,
-        batches: &GlobalBatches,
-    ) -> Result<Plan> {
-        let workers = match self.workers {
-            Some(0) => return Err(invalid("number of workers", 0, "at least 1")),
-            Some(workers) => workers,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let (rows, shape) = (batches.rows(0, self.shard).rows, program.output_shape());
-        let slot_bytes = SlotSize { rows, shape }.bytes::<K::Element>();
-        let slot_bytes = slot_bytes.unwrap_or(usize::MAX);
-        let parts = (slot_bytes / LEAST_PART_BYTES).clamp(1, workers.min(rows));
-        let mut plan = Plan {
-            samples: order.len(),
-            steps: batches.steps(),
-            rows,
-            shape,
-            element: K::Element::NAME,
-            workers,
-            // Parts are of equal size, but for the last one.
-            parts: rows.div_ceil(rows.div_ceil(parts)),
-            slots: 0,
-            slot_bytes,
-            worker_bytes: Recipe::worker_bytes(&*self.source, program),
-            order_bytes: self.sampling.table_bytes(self.source.len()),
-        };
-        plan.slots = self.slots(&plan)?;
-        Ok(plan)
-    }
-
-    /// How many slots the budget holds besides all other memory, up to what the prefetch depth needs.
-    fn slots(&self, plan: &Plan) -> Result<usize> {
-        let own = plan.workers.saturating_mul(plan.worker_bytes);
-        let own = own.saturating_add(plan.order_bytes);
-        let affordable = self.memory_budget.saturating_sub(own) / plan.slot_bytes.max(1);
-        // An explicit depth must fit; the default makes do with what there is.
-        let least = self.prefetch.map_or(1, |batches| batches.saturating_add(1));
-        if affordable < least {
-            return Err(Error::BudgetTooSmall {
-                budget: self.memory_budget,
-                needed: plan.slot_bytes.saturating_mul(least).saturating_add(own),
-                slots: least,
-                workers: plan.workers,
-            });
-        }
-        let most = self
-            .prefetch
-            .unwrap_or(plan.workers.saturating_mul(2))
-            .saturating_add(1);
-        Ok(most.min(affordable))
-    }
-}
-
-/// All that a loader is made of, before it is made.
-struct Prepared<T: Element> {
-    program: Program<T>,
-    order: Order,
-    batches: GlobalBatches,
-    seed: u64,
-    description: String,
-    plan: Plan,
 }
 
 impl<K: Sink + fmt::Debug> fmt::Debug for LoaderBuilder<K> {

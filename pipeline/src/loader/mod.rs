@@ -4,6 +4,7 @@ mod batches;
 mod builder;
 mod lane;
 mod plan;
+mod prepare;
 mod sampling;
 mod state;
 mod stream;

@@ -1,0 +1,131 @@
+//! What is checked and worked out before a loader sets anything aside.
+
+use super::builder::LoaderBuilder;
+use super::plan::Plan;
+use crate::batch::{Recipe, SlotSize, fingerprint, verify};
+use crate::error::{Error, Result, invalid};
+use crate::order::{GlobalBatches, Order};
+use crate::sink::Sink;
+use crate::transform::{Element, Program};
+
+/// Batches are cut into parts of at least this many bytes, which are worth a worker's while. Models are of batches that
+/// are small and cut nevertheless.
+const LEAST_PART_BYTES: usize = if cfg!(shuttle) { 1 } else { 1 << 20 };
+
+/// All that a loader is made of, before it is made.
+pub(super) struct Prepared<T: Element> {
+    pub(super) program: Program<T>,
+    pub(super) order: Order,
+    pub(super) batches: GlobalBatches,
+    pub(super) seed: u64,
+    /// What epochs and batches are made of, in words: what a state must have been saved with.
+    pub(super) description: String,
+    pub(super) plan: Plan,
+}
+
+impl<K: Sink> LoaderBuilder<K> {
+    /// Checks everything, and says what it comes to.
+    pub(super) fn prepare(&self) -> Result<Prepared<K::Element>> {
+        let source = &*self.source;
+        let program = Program::new(&self.transform, source.shape())?;
+        if source.is_empty() {
+            return Err(invalid(
+                "number of samples",
+                0,
+                "at least 1: the source is empty",
+            ));
+        }
+        verify(source)?;
+        let saved = self.resume.as_ref().map(|state| state.seed);
+        let seed = self.seed.or(saved).unwrap_or(0);
+        let mut order = self.sampling.order(source, seed)?.skip(self.skip)?;
+        if let Some(samples) = self.take {
+            order = order.take(samples)?;
+        }
+        let batches = GlobalBatches::new(order.len(), self.batch_size, self.tail)?;
+        let fewest = self.batch_size.min(order.len());
+        if self.shard.world_size() > fewest {
+            let expected = format!(
+                "at most {fewest}, so that every rank gets samples: there are {} of them, in batches of {}",
+                order.len(),
+                self.batch_size
+            );
+            return Err(invalid("world size", self.shard.world_size(), expected));
+        }
+        let plan = self.sizes(&program, &order, &batches)?;
+        let description = format!(
+            "{}, {} samples from {} on, in batches of {}, tail {:?}",
+            self.sampling,
+            order.len(),
+            self.skip,
+            self.batch_size,
+            self.tail
+        );
+        if let Some(state) = &self.resume {
+            state.check(fingerprint(source)?, &description, self.seed, plan.steps)?;
+        }
+        Ok(Prepared {
+            program,
+            order,
+            batches,
+            seed,
+            description,
+            plan,
+        })
+    }
+
+    fn sizes(
+        &self,
+        program: &Program<K::Element>,
+        order: &Order,
+        batches: &GlobalBatches,
+    ) -> Result<Plan> {
+        let workers = match self.workers {
+            Some(0) => return Err(invalid("number of workers", 0, "at least 1")),
+            Some(workers) => workers,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let (rows, shape) = (batches.rows(0, self.shard).rows, program.output_shape());
+        let slot_bytes = SlotSize { rows, shape }.bytes::<K::Element>();
+        let slot_bytes = slot_bytes.unwrap_or(usize::MAX);
+        let parts = (slot_bytes / LEAST_PART_BYTES).clamp(1, workers.min(rows));
+        let mut plan = Plan {
+            samples: order.len(),
+            steps: batches.steps(),
+            rows,
+            shape,
+            element: K::Element::NAME,
+            workers,
+            // Parts are of equal size, but for the last one.
+            parts: rows.div_ceil(rows.div_ceil(parts)),
+            slots: 0,
+            slot_bytes,
+            worker_bytes: Recipe::worker_bytes(&*self.source, program),
+            order_bytes: self.sampling.table_bytes(self.source.len()),
+        };
+        plan.slots = self.slots(&plan)?;
+        Ok(plan)
+    }
+
+    /// How many slots the budget holds besides all other memory, up to what the prefetch depth needs.
+    fn slots(&self, plan: &Plan) -> Result<usize> {
+        let own = plan.workers.saturating_mul(plan.worker_bytes);
+        let own = own.saturating_add(plan.order_bytes);
+        let affordable = self.memory_budget.saturating_sub(own) / plan.slot_bytes.max(1);
+        // An explicit depth must fit; the default makes do with what there is.
+        let least = self.prefetch.map_or(1, |batches| batches.saturating_add(1));
+        if affordable < least {
+            return Err(Error::BudgetTooSmall {
+                budget: self.memory_budget,
+                needed: plan.slot_bytes.saturating_mul(least).saturating_add(own),
+                slots: least,
+                workers: plan.workers,
+            });
+        }
+        let most = self
+            .prefetch
+            .unwrap_or(plan.workers.saturating_mul(2))
+            .saturating_add(1);
+        Ok(most.min(affordable))
+    }
+}
