@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Sample, Shape, Source};
+use super::{Sample, Shape, Source, fingerprint};
 use crate::error::{Result, invalid};
 
 /// Sources one behind the other: the five files of CIFAR-10's training set as one.
@@ -87,6 +87,18 @@ impl Source for Concat {
     fn label(&self, index: usize) -> Result<u32> {
         let (part, index) = self.locate(index);
         part.label(index)
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        let parts = self.parts.iter().map(Source::scratch_bytes);
+        parts.max().unwrap_or(0)
+    }
+
+    /// Follows from those of the parts, so that the same samples have another one if they are cut elsewhere.
+    fn fingerprint(&self) -> Result<u64> {
+        self.parts.iter().try_fold(0, |hash, part| {
+            Ok(fingerprint::add(hash, part.fingerprint()?))
+        })
     }
 
     fn verify(&self) -> Result<()> {
