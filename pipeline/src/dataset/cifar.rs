@@ -82,8 +82,8 @@ impl Cifar10 {
 
     /// Opens CIFAR-10 from `folder`: extracted, or the official archive, which is unpacked.
     ///
-    /// The files are mapped, not read ([`Access::Mapped`]): while the data set is in use, nobody may change them or make
-    /// them shorter. Where you cannot be sure, choose another way with [`open_with`](Self::open_with).
+    /// The files are mapped, not read ([`Access::Mapped`]): while the data set is in use, nobody may change them or
+    /// make them shorter. Where you cannot be sure, choose another way with [`open_with`](Self::open_with).
     ///
     /// # Errors
     ///

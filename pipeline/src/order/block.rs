@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Kind, Order, Permutation};
+use super::{Draw, Kind, Order, Permutation};
 use crate::error::{Result, invalid};
 use crate::random::Random;
 
@@ -145,34 +145,47 @@ pub(super) struct EpochBlocks {
     window_key: u64,
 }
 
-/// One window of an epoch, ready for many draws: its permutation takes longer to make than to apply.
-#[derive(Debug)]
-pub(super) struct Window {
-    pub(super) positions: Range<usize>,
-    shuffle: Permutation,
-}
-
 impl EpochBlocks {
     pub(super) fn index(&self, position: usize) -> usize {
-        self.index_in(&self.window(position), position)
+        let (positions, shuffle) = self.window(position);
+        let shuffled = shuffle.apply((position - positions.start) as u64) as usize;
+        self.at(positions.start + shuffled)
     }
 
-    /// The window that `position` lies in.
-    pub(super) fn window(&self, position: usize) -> Window {
-        let number = self.layout.window_of(position);
-        let positions = self.layout.positions(number);
-        let key = Random::new([self.window_key, number as u64]).next_u64();
-        Window {
-            shuffle: Permutation::new(positions.len() as u64, key),
-            positions,
+    /// As [`index`](Self::index) for many positions, which are the draws' indices before. Each window's permutation is
+    /// made once for those in a row, and not for each of them.
+    pub(super) fn apply_to(&self, mut draws: &mut [Draw]) {
+        while let Some(first) = draws.first() {
+            let (positions, shuffle) = self.window(first.index);
+            let inside = draws
+                .iter()
+                .take_while(|draw| positions.contains(&draw.index));
+            let (run, rest) = draws.split_at_mut(inside.count());
+            // One loop after the other, so that more of the work overlaps.
+            for draw in run.iter_mut() {
+                draw.index =
+                    positions.start + shuffle.apply((draw.index - positions.start) as u64) as usize;
+            }
+            for draw in run {
+                draw.index = self.at(draw.index);
+            }
+            draws = rest;
         }
     }
 
-    /// As [`index`](Self::index), where the window of `position` is at hand.
-    pub(super) fn index_in(&self, window: &Window, position: usize) -> usize {
-        let (start, block) = (window.positions.start, self.layout.block);
-        let shuffled = start + window.shuffle.apply((position - start) as u64) as usize;
-        self.sample(self.place(shuffled / block) + shuffled % block)
+    /// The positions of the window that `position` lies in, and how they are shuffled.
+    fn window(&self, position: usize) -> (Range<usize>, Permutation) {
+        let window = self.layout.window_of(position);
+        let positions = self.layout.positions(window);
+        let key = Random::new([self.window_key, window as u64]).next_u64();
+        let shuffle = Permutation::new(positions.len() as u64, key);
+        (positions, shuffle)
+    }
+
+    /// The sample that comes at `position` if nothing but blocks is shuffled.
+    fn at(&self, position: usize) -> usize {
+        let block = self.layout.block;
+        self.sample(self.place(position / block) + position % block)
     }
 
     /// The place at which the block starts that comes as number `block`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 #[cfg(doc)]
 use super::Order;
 use super::Permutation;
-use super::block::{EpochBlocks, Window};
+use super::block::EpochBlocks;
 use super::grouped::Groups;
 use super::weighted::AliasTable;
 
@@ -51,7 +51,10 @@ impl EpochOrder {
     ///
     /// Panics if `position` is not below the length of the epoch.
     pub fn draw(&self, position: usize) -> Draw {
-        let position = self.absolute(position);
+        self.draw_absolute(self.absolute(position))
+    }
+
+    fn draw_absolute(&self, position: usize) -> Draw {
         match &self.kind {
             EpochKind::Sequential => Draw::once(position),
             EpochKind::Shuffled(permutation) => {
@@ -64,7 +67,8 @@ impl EpochOrder {
     }
 
     /// Replaces what is in `draws` by the [`draw`](Self::draw)s at `positions`. Where the order is
-    /// [`block_shuffled`](Order::block_shuffled), positions of one window in a row are drawn at less than half the cost.
+    /// [`block_shuffled`](Order::block_shuffled), that takes less time than one draw after the other, if positions that
+    /// follow each other lie in one window.
     ///
     /// # Panics
     ///
@@ -81,19 +85,13 @@ impl EpochOrder {
     /// ```
     pub fn draw_into(&self, positions: impl Iterator<Item = usize>, draws: &mut Vec<Draw>) {
         draws.clear();
-        let EpochKind::Blocks(blocks) = &self.kind else {
-            draws.extend(positions.map(|position| self.draw(position)));
-            return;
-        };
-        let mut window: Option<Window> = None;
-        draws.extend(positions.map(|position| {
-            let position = self.absolute(position);
-            let window = match &mut window {
-                Some(window) if window.positions.contains(&position) => window,
-                window => window.insert(blocks.window(position)),
-            };
-            Draw::once(blocks.index_in(window, position))
-        }));
+        let positions = positions.map(|position| self.absolute(position));
+        if let EpochKind::Blocks(blocks) = &self.kind {
+            draws.extend(positions.map(Draw::once));
+            blocks.apply_to(draws);
+        } else {
+            draws.extend(positions.map(|position| self.draw_absolute(position)));
+        }
     }
 
     /// The index of the sample at `position`; short for [`draw`](Self::draw).

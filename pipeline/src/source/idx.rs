@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use super::idx_file::{IdxFile, malformed};
 use super::mapped_file::{Access, FileBytes};
 use super::{Sample, Shape, Source, fingerprint, sample_error};
+#[cfg(doc)]
+use crate::error::Error;
 use crate::error::{Fault, Result};
 
 /// Pictures and labels in a pair of IDX files, as MNIST and Fashion-MNIST have them: big-endian headers, magic
@@ -59,8 +61,8 @@ impl IdxPair {
         Self::open_as(images.as_ref(), labels.as_ref(), classes, access, None)
     }
 
-    /// As [`open_with`](Self::open_with), if the pictures have these dimensions: number, height, width. No file that says
-    /// something else is unpacked.
+    /// As [`open_with`](Self::open_with), if the pictures have these dimensions: number, height, width. No file that
+    /// says something else is unpacked.
     pub(crate) fn open_exact(
         images: &Path,
         labels: &Path,

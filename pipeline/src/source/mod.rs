@@ -139,7 +139,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     ///
-    /// For files: [`Error::Malformed`](crate::Error::Malformed) if one was written to or cut off since.
+    /// For files: [`Error::Malformed`] if one was written to or cut off since.
     fn verify(&self) -> Result<()> {
         Ok(())
     }

@@ -8,8 +8,8 @@ const MOST: usize = 16 << 10;
 ///
 /// Samples in random order lie where no processor expects them, so that each would begin with a wait for memory. To ask
 /// for the next one while this one is converted takes a quarter off the time of copying CIFAR-10's pictures. Of a large
-/// sample only the beginning is asked for: all of it would not stay in the fastest cache until it is read, and who reads
-/// on is followed by the processor itself.
+/// sample only the beginning is asked for: all of it would not stay in the fastest cache until it is read, and the
+/// processor itself fetches what comes behind when somebody reads on.
 #[inline]
 pub(super) fn prefetch(bytes: &[u8]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]

@@ -27,8 +27,8 @@ impl Shape {
         self.channels.checked_mul(plane)
     }
 
-    /// Values in one picture: channels · height · width, or `usize::MAX` if there are more than it can count. No picture
-    /// is as large: whatever takes a shape refuses such a one.
+    /// Values in one picture: channels · height · width, or `usize::MAX` if there are more than can be counted. No
+    /// picture is as large, and a loader refuses such a shape.
     pub const fn elements(self) -> usize {
         let plane = self.height.saturating_mul(self.width);
         self.channels.saturating_mul(plane)
