@@ -114,7 +114,16 @@ fn a_file_cut_off_within_an_epoch_is_an_error_if_it_is_read() {
     writable(file.path()).set_len(100 * 193).unwrap();
     assert!(epoch.next().unwrap().is_ok());
     let error = epoch.next().unwrap().unwrap_err();
-    assert!(matches!(error, Error::Io { .. }), "{error}");
+    let Error::Sample {
+        index: 100,
+        stage: "source",
+        source,
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    let source = source.downcast_ref::<Error>();
+    assert!(matches!(source, Some(Error::Io { .. })), "{error}");
     assert!(
         error.to_string().contains(&*file.path().to_string_lossy()),
         "{error}"

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use feedline_pipeline::dataset::{Cifar10, Cifar100, Cifar100Labels, Dataset, Generated, Mnist};
-use feedline_pipeline::source::{RecordFile, RecordFormat};
+use feedline_pipeline::source::{Access, RecordFile, RecordFormat};
 use feedline_pipeline::{Error, Fault, Result, Source};
 
 /// A real data set, or a word about what is missing.
@@ -90,6 +90,58 @@ fn cifar_10_is_found_in_its_own_folder_and_beside_it() {
     zeros(&inner);
     assert_eq!(Cifar10::open(&inner).unwrap().train.len(), 50_000);
     assert_eq!(Cifar10::open(folder.path()).unwrap().test.len(), 10_000);
+}
+
+#[test]
+fn sets_are_opened_in_the_way_that_is_asked_for() {
+    let (mnist, cifar) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let be = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+    for (name, count, first) in [
+        ("train", 60_000, [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]),
+        ("t10k", 10_000, [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]),
+    ] {
+        let images: Vec<u8> = be(&[0x803, count, 28, 28]);
+        let labels = [be(&[0x801, count]), first.to_vec()].concat();
+        let path = |kind| mnist.path().join(format!("{name}-{kind}-ubyte"));
+        write(path("images-idx3"), &images, 16 + u64::from(count) * 784);
+        write(path("labels-idx1"), &labels, 8 + u64::from(count));
+    }
+    zeros(cifar.path());
+    write(cifar.path().join("train.bin"), b"", 50_000 * 3074);
+    write(cifar.path().join("test.bin"), b"", 10_000 * 3074);
+    for access in [Access::Mapped, Access::Read, Access::Copied] {
+        let sets = [
+            (
+                Mnist::open_with(mnist.path(), access),
+                mnist.path().join("t10k-images-idx3-ubyte"),
+            ),
+            (
+                Cifar10::open_with(cifar.path(), access),
+                cifar.path().join("test_batch.bin"),
+            ),
+            (
+                Cifar100::open_with(cifar.path(), Cifar100Labels::Fine, access),
+                cifar.path().join("test.bin"),
+            ),
+        ];
+        for (set, file) in sets {
+            let set = set.unwrap();
+            assert!(set.test.verify().is_ok());
+            let file = File::options().write(true).open(file).unwrap();
+            let length = file.metadata().unwrap().len();
+            file.set_len(length - 1).unwrap();
+            // A copy may outlive the file, and what is read piece by piece is an error only where it is missing.
+            let verified = set.test.verify();
+            assert_eq!(verified.is_ok(), access == Access::Copied, "{access:?}");
+            if access != Access::Mapped {
+                let last = set.test.len() - 1;
+                assert!(set.test.sample(0, &mut Vec::new()).is_ok());
+                let whole = set.test.sample(last, &mut Vec::new()).is_ok();
+                assert_eq!(whole, access == Access::Copied, "{access:?}");
+            }
+            file.set_len(length).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Bits, SHAPE, augmentation, bits, joined, pictures};
 use feedline_pipeline::loader::LoaderBuilder;
-use feedline_pipeline::source::Subset;
 use feedline_pipeline::{Error, Loader, LoaderState, Shard, Source, Tail, Transform};
 use proptest::prelude::*;
 
@@ -170,16 +169,13 @@ fn a_state_of_something_else_is_refused_and_both_are_named() {
 
 #[test]
 fn parameters_of_an_order_are_part_of_it() {
-    let source = |samples: std::ops::Range<usize>| -> Arc<dyn Source> {
-        Arc::new(Subset::new(pictures(60), samples.collect()).unwrap())
-    };
-    // The same data one behind the other, cut elsewhere.
-    let mixed = |cut| Loader::mixed(vec![(source(0..cut), 1), (source(cut..60), 1)]).unwrap();
+    let source = |samples| -> Arc<dyn Source> { Arc::new(pictures(samples)) };
+    let mixed = |weight| Loader::mixed(vec![(source(20), 1), (source(40), weight)]).unwrap();
     let weighted =
         |last| Loader::builder(pictures(60)).weighted([vec![1.0; 59], vec![last]].concat());
     let blocks = |bytes| Loader::builder(pictures(60)).shuffle_blocks(bytes);
     for (one, other) in [
-        (mixed(20), mixed(30)),
+        (mixed(2), mixed(3)),
         (weighted(1.0), weighted(2.0)),
         (blocks(3000), blocks(4000)),
     ] {

@@ -1,5 +1,6 @@
 //! How a worker fills its part of a slot.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::foreign::{guarded, panicked, verify};
@@ -74,7 +75,7 @@ impl<T: Element> Recipe<T> {
 
     pub(crate) fn worker_memory(&self) -> WorkerMemory {
         WorkerMemory {
-            bytes: Vec::with_capacity(scratch_bytes(&*self.source)),
+            bytes: Vec::with_capacity(self.source.scratch_bytes()),
             draws: Vec::with_capacity(DRAWS),
             scratch: self.program.scratch(),
         }
@@ -82,7 +83,7 @@ impl<T: Element> Recipe<T> {
 
     /// The bytes of a [`worker_memory`](Self::worker_memory).
     pub(crate) fn worker_bytes(source: &dyn Source, program: &Program<T>) -> usize {
-        scratch_bytes(source) + DRAWS * size_of::<Draw>() + program.scratch_bytes()
+        source.scratch_bytes() + DRAWS * size_of::<Draw>() + program.scratch_bytes()
     }
 
     /// Fills `part` with its rows of the batch at `place`; stops early once `cancelled`. What failed and was let pass is
@@ -110,9 +111,8 @@ impl<T: Element> Recipe<T> {
             }
             if row % DRAWS == 0 {
                 let ahead = row..samples.min(row + DRAWS);
-                let draw = |row| self.draw(place, &rows, part.rows.start + row);
-                memory.draws.clear();
-                memory.draws.extend(ahead.map(draw));
+                let ahead = part.rows.start + ahead.start..part.rows.start + ahead.end;
+                self.draw(place, &rows, ahead, &mut memory.draws);
             }
             let draw = memory.draws[row % DRAWS];
             let output = &mut part.pixels[row * elements..(row + 1) * elements];
@@ -148,16 +148,20 @@ impl<T: Element> Recipe<T> {
         Ok(())
     }
 
-    /// Which sample is in `row` of this replica's part of the batch.
-    fn draw(&self, place: &Place, rows: &Rows, row: usize) -> Draw {
-        let draw = place.order.draw(self.batches.position(rows, row));
+    /// Which samples are in some of this replica's rows of the batch.
+    fn draw(&self, place: &Place, all: &Rows, rows: Range<usize>, draws: &mut Vec<Draw>) {
+        let order = &place.order;
+        let positions = rows.clone().map(|row| self.batches.position(all, row));
+        order.draw_into(positions, draws);
+        if all.first_position + rows.end <= order.len() {
+            return;
+        }
         // Beyond the end, an epoch wraps around to samples that it has had: they are augmented anew.
-        match (rows.first_position + row) / place.order.len() {
-            0 => draw,
-            lap => Draw {
-                repeat: Random::new([WRAP, draw.repeat, lap as u64]).next_u64(),
-                ..draw
-            },
+        for (draw, row) in draws.iter_mut().zip(rows) {
+            let lap = (all.first_position + row) / order.len();
+            if lap > 0 {
+                draw.repeat = Random::new([WRAP, draw.repeat, lap as u64]).next_u64();
+            }
         }
     }
 
@@ -282,9 +286,4 @@ impl<T: Element> Recipe<T> {
             source: problem.into(),
         })
     }
-}
-
-/// TEMPORARY
-fn scratch_bytes(source: &dyn Source) -> usize {
-    source.shape().elements()
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cifar100_names::{COARSE_NAMES, FINE_NAMES};
 use super::{Dataset, archive, check_folder, exists};
 use crate::error::{Error, Result};
-use crate::source::{Concat, RecordFile, RecordFormat, Source};
+use crate::source::{Access, Concat, RecordFile, RecordFormat, Source};
 
 /// How one of the two sets is stored.
 struct Layout {
@@ -81,15 +82,25 @@ impl Cifar10 {
 
     /// Opens CIFAR-10 from `folder`: extracted, or the official archive, which is unpacked.
     ///
-    /// The files are mapped, not read ([`Access::Mapped`](crate::source::Access::Mapped)): while the data set is in
-    /// use, nobody may change them or make them shorter.
+    /// The files are mapped, not read ([`Access::Mapped`]): while the data set is in use, nobody may change them or
+    /// make them shorter. Where you cannot be sure, choose another way with [`open_with`](Self::open_with).
     ///
     /// # Errors
     ///
     /// [`Error::DatasetNotFound`] if `folder` does not have it, with where to get it; [`Error::Io`],
     /// [`Error::Malformed`], [`Error::UnsafeArchive`] or [`Error::TooLarge`] if it has and something is wrong with it.
     pub fn open(folder: impl AsRef<Path>) -> Result<Dataset> {
-        CIFAR10.open(folder.as_ref(), RecordFormat::CIFAR10, &Self::CLASS_NAMES)
+        Self::open_with(folder, Access::default())
+    }
+
+    /// As [`open`](Self::open), with a choice between mapping and reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(folder: impl AsRef<Path>, access: Access) -> Result<Dataset> {
+        let format = RecordFormat::CIFAR10;
+        CIFAR10.open(folder.as_ref(), format, access, &Self::CLASS_NAMES)
     }
 
     /// As [`open`](Self::open), after fetching the archive (170 MB) into `folder` if the set isn't there. An
@@ -116,7 +127,12 @@ impl Cifar10 {
             records,
             ..CIFAR10
         }
-        .open_files(folder, RecordFormat::CIFAR10, class_names)
+        .open_files(
+            folder,
+            RecordFormat::CIFAR10,
+            Access::default(),
+            class_names,
+        )
     }
 
     /// The names of the files, the five to train on and the one to test on.
@@ -153,11 +169,24 @@ impl Cifar100 {
     ///
     /// As [`Cifar10::open`].
     pub fn open(folder: impl AsRef<Path>, labels: Cifar100Labels) -> Result<Dataset> {
+        Self::open_with(folder, labels, Access::default())
+    }
+
+    /// As [`open`](Self::open), with a choice between mapping and reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cifar10::open`].
+    pub fn open_with(
+        folder: impl AsRef<Path>,
+        labels: Cifar100Labels,
+        access: Access,
+    ) -> Result<Dataset> {
         let (format, class_names): (_, &'static [&'static str]) = match labels {
             Cifar100Labels::Fine => (RecordFormat::CIFAR100_FINE, &FINE_NAMES),
             Cifar100Labels::Coarse => (RecordFormat::CIFAR100_COARSE, &COARSE_NAMES),
         };
-        CIFAR100.open(folder.as_ref(), format, class_names)
+        CIFAR100.open(folder.as_ref(), format, access, class_names)
     }
 
     /// As [`open`](Self::open), after fetching the archive (169 MB) into `folder` if the set isn't there.
@@ -177,6 +206,7 @@ impl Layout {
         &self,
         folder: &Path,
         format: RecordFormat,
+        access: Access,
         class_names: &'static [&'static str],
     ) -> Result<Dataset> {
         check_folder(folder)?;
@@ -186,7 +216,7 @@ impl Layout {
             None => self.find_some(folder, 1)?,
         };
         match files {
-            Some(files) => self.open_files(&files, format, class_names),
+            Some(files) => self.open_files(&files, format, access, class_names),
             None => Err(Error::DatasetNotFound {
                 dataset: self.name,
                 directory: folder.to_owned(),
@@ -235,12 +265,12 @@ impl Layout {
         &self,
         folder: &Path,
         format: RecordFormat,
+        access: Access,
         class_names: &'static [&'static str],
     ) -> Result<Dataset> {
         let open = |name: &str, records| -> Result<Arc<dyn Source>> {
-            Ok(Arc::new(
-                RecordFile::open(folder.join(name), format)?.expect_len(records)?,
-            ))
+            let file = RecordFile::open_with(folder.join(name), format, access)?;
+            Ok(Arc::new(file.expect_len(records)?))
         };
         let parts = self
             .train
@@ -265,26 +295,3 @@ impl Layout {
         super::download::fetch(&[ADDRESS], self.archive, self.md5, folder)
     }
 }
-
-#[rustfmt::skip]
-const COARSE_NAMES: [&str; 20] = [
-    "aquatic_mammals", "fish", "flowers", "food_containers", "fruit_and_vegetables",
-    "household_electrical_devices", "household_furniture", "insects", "large_carnivores",
-    "large_man-made_outdoor_things", "large_natural_outdoor_scenes", "large_omnivores_and_herbivores",
-    "medium_mammals", "non-insect_invertebrates", "people", "reptiles", "small_mammals", "trees", "vehicles_1",
-    "vehicles_2",
-];
-
-#[rustfmt::skip]
-const FINE_NAMES: [&str; 100] = [
-    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
-    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
-    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish",
-    "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion",
-    "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange",
-    "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine",
-    "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk",
-    "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
-    "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale",
-    "willow_tree", "wolf", "woman", "worm",
-];

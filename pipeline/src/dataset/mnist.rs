@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Dataset, check_folder, exists};
 use crate::error::{Error, Fault, Result};
-use crate::source::{IdxPair, Source};
+use crate::source::{Access, IdxPair, Source};
 
 /// Pictures and labels to train on, then those to test on.
 const FILES: [&str; 4] = [
@@ -82,15 +82,24 @@ impl Mnist {
 
     /// Opens MNIST from `folder`; files that are compressed are unpacked once.
     ///
-    /// The unpacked files are mapped, not read ([`Access::Mapped`](crate::source::Access::Mapped)): while the data
-    /// set is in use, nobody may change them or make them shorter.
+    /// The unpacked files are mapped, not read ([`Access::Mapped`]): while the data set is in use, nobody may change
+    /// them or make them shorter. Where you cannot be sure, choose another way with [`open_with`](Self::open_with).
     ///
     /// # Errors
     ///
     /// [`Error::DatasetNotFound`] if `folder` does not have it, with where to get it; [`Error::Io`] or
     /// [`Error::Malformed`] if it has and something is wrong with it.
     pub fn open(folder: impl AsRef<Path>) -> Result<Dataset> {
-        MNIST.open(folder.as_ref(), &Self::CLASS_NAMES)
+        Self::open_with(folder, Access::default())
+    }
+
+    /// As [`open`](Self::open), with a choice between mapping and reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(folder: impl AsRef<Path>, access: Access) -> Result<Dataset> {
+        MNIST.open(folder.as_ref(), access, &Self::CLASS_NAMES)
     }
 
     /// As [`open`](Self::open), after fetching the files (12 MB) into `folder` if they aren't there.
@@ -125,13 +134,22 @@ impl FashionMnist {
     ];
 
     /// Opens Fashion-MNIST from `folder`; files that are compressed are unpacked once. MNIST's files have the same
-    /// names: keep the two sets in folders of their own.
+    /// names: keep the two sets in folders of their own. The unpacked files are mapped, as with [`Mnist::open`].
     ///
     /// # Errors
     ///
     /// As [`Mnist::open`].
     pub fn open(folder: impl AsRef<Path>) -> Result<Dataset> {
-        FASHION_MNIST.open(folder.as_ref(), &Self::CLASS_NAMES)
+        Self::open_with(folder, Access::default())
+    }
+
+    /// As [`open`](Self::open), with a choice between mapping and reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mnist::open`].
+    pub fn open_with(folder: impl AsRef<Path>, access: Access) -> Result<Dataset> {
+        FASHION_MNIST.open(folder.as_ref(), access, &Self::CLASS_NAMES)
     }
 
     /// As [`open`](Self::open), after fetching the files (31 MB) into `fashion-mnist` in `folder` if it doesn't find
@@ -147,14 +165,19 @@ impl FashionMnist {
 }
 
 impl Layout {
-    fn open(&self, folder: &Path, class_names: &'static [&'static str]) -> Result<Dataset> {
+    fn open(
+        &self,
+        folder: &Path,
+        access: Access,
+        class_names: &'static [&'static str],
+    ) -> Result<Dataset> {
         check_folder(folder)?;
         let mut other = None;
         for place in self.folders.iter().map(|inner| folder.join(inner)) {
             if !exists(&either(&place, FILES[0])?)? {
                 continue;
             }
-            match self.open_files(&place, class_names) {
+            match self.open_files(&place, access, class_names) {
                 // This set may still lie in the next place.
                 Err(
                     error @ Error::Malformed {
@@ -168,10 +191,15 @@ impl Layout {
         Err(other.unwrap_or_else(|| self.not_found(folder)))
     }
 
-    fn open_files(&self, place: &Path, class_names: &'static [&'static str]) -> Result<Dataset> {
+    fn open_files(
+        &self,
+        place: &Path,
+        access: Access,
+        class_names: &'static [&'static str],
+    ) -> Result<Dataset> {
         let open = |images, labels, count, first: &[u8]| -> Result<Arc<dyn Source>> {
             let (images, labels) = (either(place, images)?, either(place, labels)?);
-            let pair = IdxPair::open_exact(&images, &labels, 10, [count, 28, 28])?;
+            let pair = IdxPair::open_exact(&images, &labels, 10, access, [count, 28, 28])?;
             Ok(Arc::new(pair.expect_labels(first, self.name)?))
         };
         Ok(Dataset {
@@ -203,7 +231,7 @@ impl Layout {
             std::fs::create_dir_all(folder).map_err(crate::error::io_error("create it", folder))
         };
         create(folder)?;
-        match self.open(folder, class_names) {
+        match self.open(folder, Access::default(), class_names) {
             Err(error) if is_incomplete(&error) => {}
             result => return result,
         }
@@ -214,7 +242,7 @@ impl Layout {
                 super::download::fetch(self.addresses, &format!("{name}.gz"), md5, &home)?;
             }
         }
-        self.open(folder, class_names)
+        self.open(folder, Access::default(), class_names)
     }
 }
 

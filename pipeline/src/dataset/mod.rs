@@ -9,11 +9,13 @@
 //!
 //! Archives are unpacked once, beside themselves, or into the user's cache folder (`FEEDLINE_CACHE` names another
 //! one) if nothing can be written beside them or something else has the name there: nothing of the user's is ever
-//! replaced. What is older than its archive is unpacked anew. Files must hold exactly the published number of samples: a part of a set
-//! that passes for the whole is a wrong result later. [`Generated`] draws pictures for machines without data.
+//! replaced. What is older than its archive is unpacked anew. Files must hold exactly the published number of samples: a
+//! part of a set that passes for the whole is a wrong result later. Each set's `open` maps the files, and its `open_with`
+//! takes another [`Access`](crate::source::Access) to them. [`Generated`] draws pictures for machines without data.
 
 mod archive;
 mod cifar;
+mod cifar100_names;
 #[cfg(feature = "download")]
 mod download;
 mod generated;

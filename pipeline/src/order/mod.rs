@@ -192,7 +192,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// One order of each kind, for the same number of samples.
-    fn orders(samples: usize, seed: u64) -> [Order; 6] {
+    pub(super) fn orders(samples: usize, seed: u64) -> [Order; 6] {
         [
             Order::sequential(samples),
             Order::shuffled(samples, seed),

@@ -117,11 +117,12 @@ fn block_shuffles_are_as_weak_as_their_documentation_says() {
     let mut missing = String::new();
     for (name, q) in &rows {
         let row = format!(
-            "| {name} | {:.0} | {:.0} | {:.0} % | {:.0} |",
+            "| {name} | {:.0} | {:.0} | {:.0} % | {:.0} | {:.1} % |",
             q.chi,
             q.worst_chi,
             q.pairs * 100.0,
-            q.run
+            q.run,
+            q.displacement * 100.0
         );
         println!("{row} {q:?}");
         if !include_str!("block.rs").contains(&row) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Sample, Shape, Source};
+use super::{Sample, Shape, Source, fingerprint};
 use crate::error::{Result, invalid};
 
 /// Sources one behind the other: the five files of CIFAR-10's training set as one.
@@ -89,6 +89,18 @@ impl Source for Concat {
         part.label(index)
     }
 
+    fn scratch_bytes(&self) -> usize {
+        let parts = self.parts.iter().map(Source::scratch_bytes);
+        parts.max().unwrap_or(0)
+    }
+
+    /// Follows from those of the parts, so that the same samples have another one if they are cut elsewhere.
+    fn fingerprint(&self) -> Result<u64> {
+        self.parts.iter().try_fold(0, |hash, part| {
+            Ok(fingerprint::add(hash, part.fingerprint()?))
+        })
+    }
+
     fn verify(&self) -> Result<()> {
         self.parts.iter().try_for_each(Source::verify)
     }
@@ -116,7 +128,7 @@ impl fmt::Debug for Concat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::InMemory;
+    use crate::source::{InMemory, Subset};
 
     fn numbered(labels: std::ops::Range<u32>) -> Arc<dyn Source> {
         let pixels = labels.clone().map(|label| label as u8).collect();
@@ -137,6 +149,45 @@ mod tests {
             .collect();
         assert_eq!(labels, (0..9).collect::<Vec<_>>());
         assert_eq!(concat.sample(8, &mut Vec::new()).unwrap().pixels, [8]);
+    }
+
+    /// Decodes, for which it needs room.
+    struct Decoding;
+
+    impl Source for Decoding {
+        fn len(&self) -> usize {
+            1
+        }
+
+        fn shape(&self) -> Shape {
+            Shape::new(1, 1, 1)
+        }
+
+        fn classes(&self) -> usize {
+            100
+        }
+
+        fn sample<'a>(&'a self, _index: usize, scratch: &'a mut Vec<u8>) -> Result<Sample<'a>> {
+            scratch.resize(40, 0);
+            Ok(Sample {
+                pixels: &scratch[..1],
+                label: 0,
+            })
+        }
+
+        fn scratch_bytes(&self) -> usize {
+            40
+        }
+    }
+
+    #[test]
+    fn sources_of_sources_need_the_scratch_of_the_one_that_needs_most() {
+        let parts = vec![numbered(0..3), Arc::new(Decoding), numbered(3..4)];
+        let concat = Concat::new(parts).unwrap();
+        assert_eq!(concat.scratch_bytes(), 40);
+        let subset = Arc::new(Subset::new(concat, vec![0]).unwrap());
+        assert_eq!(subset.scratch_bytes(), 40);
+        assert_eq!(numbered(0..3).scratch_bytes(), 1);
     }
 
     #[test]

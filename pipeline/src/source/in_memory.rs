@@ -1,7 +1,7 @@
 //! Samples that the program already holds.
 
 use super::prefetch::prefetch;
-use super::{Sample, Shape, Source};
+use super::{Sample, Shape, Source, fingerprint};
 use crate::error::{Result, invalid};
 
 /// Samples in memory.
@@ -84,6 +84,11 @@ impl Source for InMemory {
 
     fn label(&self, index: usize) -> Result<u32> {
         Ok(self.labels[index])
+    }
+
+    fn fingerprint(&self) -> Result<u64> {
+        let labels = fingerprint::of_labels(self.labels.iter().copied());
+        Ok(fingerprint::add(fingerprint::of_probes(self), labels))
     }
 
     fn prefetch(&self, index: usize) {

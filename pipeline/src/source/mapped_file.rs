@@ -27,7 +27,9 @@ pub enum Access {
     /// The file is read into memory when it is opened, and may change afterwards.
     Copied,
     /// Each sample is read from the file when it is needed: slower than mapping, for the price of a system call, but
-    /// whatever happens to the file is an error and never a signal.
+    /// a file that becomes shorter is an error of the samples it lost, never a signal. What is written over in place is
+    /// read as it is then, and noticed at the start of the next epoch. Choose [`Copied`](Self::Copied) where that is
+    /// too late.
     Read,
 }
 
@@ -55,16 +57,6 @@ impl FileBytes {
         let metadata = file
             .metadata()
             .map_err(io_error("read the size of it", path))?;
-        let len = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-        if len == 0 {
-            return Err(Error::Malformed {
-                path: path.to_owned(),
-                fault: Fault::Empty,
-                offset: 0,
-                expected: "records".into(),
-                found: "0 bytes".into(),
-            });
-        }
         let bytes = match access {
             // SAFETY: the map is only read. That nobody changes the file meanwhile is the condition that
             // `Access::Mapped` states to whoever chooses it.
@@ -77,17 +69,32 @@ impl FileBytes {
             }
             Access::Read => Bytes::InFile,
         };
+        // What was mapped or copied counts, even if the file grew or shrank since it was asked for its length.
+        let len = match &bytes {
+            Bytes::Mapped(map) => map.len(),
+            Bytes::Copied(bytes) => bytes.len(),
+            Bytes::InFile => usize::try_from(metadata.len()).unwrap_or(usize::MAX),
+        };
+        if len == 0 {
+            return Err(Error::Malformed {
+                path: path.to_owned(),
+                fault: Fault::Empty,
+                offset: 0,
+                expected: "records".into(),
+                found: "0 bytes".into(),
+            });
+        }
         Ok(Self {
             path: path.to_owned(),
-            // A copy has the length that was read, even if the file grew meanwhile.
-            len: match &bytes {
-                Bytes::Copied(bytes) => bytes.len(),
-                _ => len,
-            },
-            modified: metadata.modified().ok(),
+            len,
+            modified: modified(&metadata),
             file,
             bytes,
         })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn len(&self) -> usize {
@@ -173,6 +180,7 @@ impl FileBytes {
 
     /// Has the system fetch the bytes in `range`, while this thread goes on.
     pub(super) fn will_need(&self, range: Range<usize>) {
+        let range = within(range, 0, self.len);
         #[cfg(unix)]
         if let Bytes::Mapped(map) = &self.bytes {
             // Only a hint: if it is not taken, the pages come when they are touched.
@@ -184,25 +192,32 @@ impl FileBytes {
 
     /// Takes the bytes in `range` out of this process' memory.
     pub(super) fn done_with(&self, range: Range<usize>) {
+        // With a page the system maps its neighbours, up to 64 KiB: those that came with the range go with it. Who
+        // still uses them gets them back without reading.
+        let range = within(range, 64 << 10, self.len);
         #[cfg(unix)]
         if let Bytes::Mapped(map) = &self.bytes {
-            // With a page the system maps its neighbours, up to 64 KiB: those that came with the range go with it. Who
-            // still uses them gets them back without reading.
-            let start = range.start.saturating_sub(64 << 10);
-            let end = range.end.saturating_add(64 << 10).min(self.len);
-            // SAFETY: the pages belong to a file that is mapped read-only, so nothing in them can be lost: who touches
-            // them again, even at this moment, gets the same bytes from the file.
-            let _ = unsafe {
-                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
-            };
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: `range` is within the map, as the advised memory would otherwise be somebody else's. Its pages
+            // belong to a file that is mapped read-only, so nothing in them can be lost: who touches them again, even
+            // at this moment, gets the same bytes from the file.
+            let _ = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
         }
         #[cfg(not(unix))]
         let _ = range;
     }
 }
 
+/// When the file was last written to, where the system knows.
 fn modified(metadata: &Metadata) -> Option<SystemTime> {
     metadata.modified().ok()
+}
+
+/// The part of `range`, made longer by `margin` on both sides, that lies in a file of `len` bytes: a caller's hint may
+/// go beyond the end.
+fn within(range: Range<usize>, margin: usize, len: usize) -> Range<usize> {
+    let end = range.end.saturating_add(margin).min(len);
+    range.start.saturating_sub(margin).min(end)..end
 }
 
 #[cfg(unix)]
@@ -241,4 +256,37 @@ pub(super) fn open_regular(path: &Path) -> Result<File> {
         });
     }
     File::open(path).map_err(io_error("open it", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn hints_never_leave_the_file(start: usize, end: usize, margin: usize, len: usize) {
+            let range = within(start..end, margin, len);
+            prop_assert!(range.start <= range.end && range.end <= len);
+        }
+
+        #[test]
+        fn hints_within_the_file_are_taken_as_they_are(a in 0usize..100, b in 0usize..100) {
+            let (start, end) = (a.min(b), a.max(b));
+            prop_assert_eq!(within(start..end, 0, 100), start..end);
+            prop_assert_eq!(within(start..end, 10, 100), start.saturating_sub(10)..(end + 10).min(100));
+        }
+    }
+
+    #[test]
+    fn hints_beyond_the_end_are_taken_for_the_part_that_is_there() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 5000]).unwrap();
+        let bytes = FileBytes::open(file.path(), Access::Mapped).unwrap();
+        for range in [0..usize::MAX, 1 << 20..1 << 21, usize::MAX - 1..usize::MAX] {
+            bytes.will_need(range.clone());
+            bytes.done_with(range);
+        }
+        assert_eq!(bytes.get(4999..5000, &mut Vec::new()).unwrap(), [7]);
+    }
 }

@@ -1,15 +1,20 @@
 //! What is on disk: samples that can be read in any order.
 //!
 //! A [`Source`] answers one question, "what is sample `i`?", from any thread. Everything about a file is
-//! checked when it is opened, so that reading a sample of a built-in source cannot fail later.
+//! checked when it is opened, so that reading a sample of a built-in source can only fail later where the file is read
+//! piece by piece ([`Access::Read`]) and the system cannot read it any more.
 
 mod concat;
+mod fingerprint;
 mod gzip;
 mod idx;
+mod idx_file;
 mod in_memory;
 mod mapped_file;
 mod prefetch;
 mod record_file;
+mod record_format;
+mod shape;
 mod split;
 mod subset;
 
@@ -17,54 +22,16 @@ pub use concat::Concat;
 pub use idx::IdxPair;
 pub use in_memory::InMemory;
 pub use mapped_file::Access;
-pub use record_file::{RecordFile, RecordFormat};
+pub use record_file::RecordFile;
+pub use record_format::RecordFormat;
+pub use shape::Shape;
 pub use split::{Split, split, split_stratified};
 pub use subset::Subset;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::Result;
-use crate::random::{Random, mix};
-
-/// The shape of one picture: channels, height, width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Shape {
-    /// Colour channels: 1 for grey, 3 for red, green, blue.
-    pub channels: usize,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
-
-impl Shape {
-    /// A shape of `channels` × `height` × `width`.
-    pub const fn new(channels: usize, height: usize, width: usize) -> Self {
-        Self {
-            channels,
-            height,
-            width,
-        }
-    }
-
-    /// As [`elements`](Self::elements), or `None` if there are more than a `usize` can count.
-    pub(crate) fn checked_elements(self) -> Option<usize> {
-        let plane = self.height.checked_mul(self.width)?;
-        self.channels.checked_mul(plane)
-    }
-
-    /// Values in one picture: channels · height · width.
-    pub const fn elements(self) -> usize {
-        self.channels * self.height * self.width
-    }
-}
-
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{}x{}", self.channels, self.height, self.width)
-    }
-}
+use crate::error::{Error, Result};
 
 /// One labelled picture, borrowed from its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,12 +89,14 @@ pub trait Source: Send + Sync {
     ///
     /// A source whose bytes lie in memory lends them and leaves `scratch` alone. One that must decode or
     /// compute writes the pixels into `scratch` (its old content is rubbish, its capacity is kept from
-    /// call to call) and lends that.
+    /// call to call) and lends that. If it needs more room there than a picture has bytes, it says so in
+    /// [`scratch_bytes`](Source::scratch_bytes).
     ///
     /// # Errors
     ///
-    /// The built-in sources never fail here, as they were checked when opened, except for files with
-    /// [`Access::Read`]. A user's source returns [`Error::Sample`](crate::Error::Sample) with its own error inside.
+    /// [`Error::Sample`], with the index in this source and the reason inside. The built-in sources were checked when
+    /// they were opened and fail only where a file is read piece by piece: with [`Access::Read`], or where the system
+    /// refused to map it.
     ///
     /// # Panics
     ///
@@ -148,43 +117,29 @@ pub trait Source: Send + Sync {
         self.len() == 0
     }
 
+    /// The bytes that [`sample`](Source::sample) writes into its scratch buffer at the most. They are set aside for
+    /// every worker beforehand and count in the memory budget. By default the bytes of a picture: override it where
+    /// decoding needs more, as for a compressed picture beside the plain one.
+    fn scratch_bytes(&self) -> usize {
+        self.shape().elements()
+    }
+
     /// A number that tells these data from others, so that a state is not resumed on the wrong ones. By default it
-    /// follows from length, shape, classes and the bytes of up to 64 samples from all over the source.
+    /// follows from length, shape, classes and the bytes of up to 64 samples from all over the source; one that cannot
+    /// be read counts as such. Sources that have all labels at hand add them, so that other labels are noticed, too.
     ///
     /// # Errors
     ///
-    /// As [`sample`](Source::sample).
+    /// Only where a user's source has a fingerprint of its own: what that says.
     fn fingerprint(&self) -> Result<u64> {
-        let (shape, len) = (self.shape(), self.len());
-        let numbers = [
-            len,
-            self.classes(),
-            shape.channels,
-            shape.height,
-            shape.width,
-        ];
-        let mut hash = Random::new(numbers.map(|number| number as u64)).next_u64();
-        let mut scratch = Vec::new();
-        let probes = len.min(64);
-        for probe in 0..probes {
-            // In 128 bits, as the product may not fit. The first and the last sample are among them.
-            let index = probe as u128 * (len - 1) as u128 / (probes - 1).max(1) as u128;
-            let sample = self.sample(index as usize, &mut scratch)?;
-            hash = mix(hash ^ u64::from(sample.label));
-            for bytes in sample.pixels.chunks(8) {
-                let mut word = [0; 8];
-                word[..bytes.len()].copy_from_slice(bytes);
-                hash = mix(hash ^ u64::from_le_bytes(word)).wrapping_add(hash.rotate_left(17));
-            }
-        }
-        Ok(hash)
+        Ok(fingerprint::of_probes(self))
     }
 
     /// Checks that the data are still what they were when the source was opened. Called once an epoch.
     ///
     /// # Errors
     ///
-    /// For files: [`Error::Malformed`](crate::Error::Malformed) if one was written to or cut off since.
+    /// For files: [`Error::Malformed`] if one was written to or cut off since.
     fn verify(&self) -> Result<()> {
         Ok(())
     }
@@ -222,6 +177,9 @@ impl<S: Source + ?Sized> Source for Arc<S> {
     fn label(&self, index: usize) -> Result<u32> {
         (**self).label(index)
     }
+    fn scratch_bytes(&self) -> usize {
+        (**self).scratch_bytes()
+    }
     fn fingerprint(&self) -> Result<u64> {
         (**self).fingerprint()
     }
@@ -236,5 +194,14 @@ impl<S: Source + ?Sized> Source for Arc<S> {
     }
     fn done_with(&self, samples: Range<usize>) {
         (**self).done_with(samples);
+    }
+}
+
+/// For `map_err`: the error of one sample, which names it.
+fn sample_error(index: usize) -> impl FnOnce(Error) -> Error {
+    move |source| Error::Sample {
+        index,
+        stage: "source",
+        source: source.into(),
     }
 }

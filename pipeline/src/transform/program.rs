@@ -77,13 +77,7 @@ pub(crate) struct Scratch {
 
 impl<T: Element> Program<T> {
     pub(crate) fn new(transform: &Transform, input: Shape) -> Result<Self> {
-        if input.elements() == 0 {
-            return Err(invalid(
-                "sample shape",
-                input,
-                "at least one channel, row and column",
-            ));
-        }
+        check_shape("sample shape", input)?;
         let mut program = Self {
             input,
             output: input,
@@ -178,6 +172,7 @@ impl<T: Element> Program<T> {
                     format!("at most {longer_side}"),
                 ));
             }
+            // No side is so long that this could overflow.
             let max_height = self.input.height + 2 * padding;
             let max_width = self.input.width + 2 * padding;
             if height == 0 || width == 0 || height > max_height || width > max_width {
@@ -192,6 +187,7 @@ impl<T: Element> Program<T> {
                 width,
                 ..self.input
             };
+            check_shape("shape of a crop", self.output)?;
         }
         self.windows.push((place, window));
         Ok(())
@@ -246,7 +242,9 @@ impl<T: Element> Program<T> {
     pub(crate) fn scratch_bytes(&self) -> usize {
         let (values, channels) = self.scratch_lengths();
         let channel = size_of::<Moments>() + size_of::<Line>() + size_of::<Affine>();
-        values * size_of::<f32>() + channels * channel
+        channels
+            .saturating_mul(channel)
+            .saturating_add(values * size_of::<f32>())
     }
 
     fn scratch_lengths(&self) -> (usize, usize) {
@@ -369,6 +367,17 @@ impl WindowOperation {
             Self::RandomFlip => window,
         }
     }
+}
+
+/// An error if there is nothing in `shape`, or if its values would not fit into any memory.
+fn check_shape(name: &'static str, shape: Shape) -> Result<()> {
+    const MOST: usize = isize::MAX as usize / size_of::<f32>();
+    let expected = match shape.checked_elements() {
+        Some(0) => "at least one channel, row and column".into(),
+        Some(1..=MOST) => return Ok(()),
+        _ => format!("at most {MOST} values"),
+    };
+    Err(invalid(name, shape, expected))
 }
 
 fn normalization(mean: &[f32], std: &[f32], channels: usize) -> Result<Vec<Line>> {

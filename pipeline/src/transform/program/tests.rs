@@ -317,3 +317,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn shapes_of_more_values_than_memory_has_are_refused() {
+    let half = usize::MAX / 2;
+    for shape in [
+        Shape::new(2, half, 2),
+        Shape::new(usize::MAX, usize::MAX, usize::MAX),
+        Shape::new(1, half, 1),
+        Shape::new(half, 0, half),
+    ] {
+        let error = Program::<u8>::new(&Transform::new(), shape).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
+    }
+    // Each side of the crop is allowed, and all of it is too much.
+    let (long, wide) = (Shape::new(4, 1 << 29, 1 << 29), 3 << 29);
+    let crop = Transform::new().random_crop(wide, wide, 1 << 29);
+    assert!(Program::<u8>::new(&Transform::new(), long).is_ok());
+    let error = Program::<u8>::new(&crop, long).unwrap_err().to_string();
+    assert!(error.contains("shape of a crop is 4x"), "{error}");
+}

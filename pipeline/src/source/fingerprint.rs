@@ -1,0 +1,51 @@
+//! Numbers that tell data apart.
+
+use super::Source;
+use crate::random::{Random, mix};
+
+/// How many samples are looked at.
+const PROBES: usize = 64;
+
+/// What stands for a sample that cannot be read. No label is as large.
+const UNREADABLE: u64 = u64::from_be_bytes(*b"no data\0");
+
+/// Adds `number` to `hash`, whose value depends on the order of all numbers.
+pub(super) fn add(hash: u64, number: u64) -> u64 {
+    mix(hash ^ number).wrapping_add(hash.rotate_left(17))
+}
+
+/// The hash of a row of labels.
+pub(super) fn of_labels(labels: impl Iterator<Item = u32>) -> u64 {
+    labels.fold(0, |hash, label| add(hash, u64::from(label)))
+}
+
+/// The hash of what `source` says of itself, and of some samples from all over it. A sample that cannot be read counts
+/// as such, so that a set with a few of them can be told apart like any other.
+pub(super) fn of_probes<S: Source + ?Sized>(source: &S) -> u64 {
+    let (shape, len) = (source.shape(), source.len());
+    let numbers = [
+        len,
+        source.classes(),
+        shape.channels,
+        shape.height,
+        shape.width,
+    ];
+    let mut hash = Random::new(numbers.map(|number| number as u64)).next_u64();
+    let mut scratch = Vec::new();
+    let probes = len.min(PROBES);
+    for probe in 0..probes {
+        // In 128 bits, as the product may not fit. The first and the last sample are among them.
+        let index = probe as u128 * (len - 1) as u128 / (probes - 1).max(1) as u128;
+        let Ok(sample) = source.sample(index as usize, &mut scratch) else {
+            hash = add(hash, UNREADABLE);
+            continue;
+        };
+        hash = add(hash, u64::from(sample.label));
+        for bytes in sample.pixels.chunks(8) {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            hash = add(hash, u64::from_le_bytes(word));
+        }
+    }
+    hash
+}
