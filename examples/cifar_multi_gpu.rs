@@ -79,14 +79,8 @@ fn open_cifar(arguments: &Arguments) -> Result<Option<Dataset>> {
         Err(error) if arguments.training.data.is_some() => return Err(error.into()),
         Err(error) => error,
     };
-    let nothing_there = match &missing {
-        PipelineError::DatasetNotFound { .. } => true,
-        PipelineError::Io { source, .. } => {
-            source.kind() == std::io::ErrorKind::NotFound && !folder.exists()
-        }
-        _ => false,
-    };
-    if !nothing_there {
+    // Something that is there and wrong is not to be passed over.
+    if !matches!(missing, PipelineError::DatasetNotFound { .. }) {
         return Err(missing.into());
     }
     println!(

@@ -117,7 +117,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         let rate = samples as f64 / start.elapsed().as_secs_f64();
         println!(
-            "epoch {epoch}: {samples} samples, {leaning_right} of them lean to the right, {rate:.0} samples/s"
+            "epoch {}: {samples} samples, {leaning_right} of them lean to the right, {rate:.0} samples/s",
+            epoch + 1
         );
     }
     Ok(())

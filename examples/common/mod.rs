@@ -1,13 +1,15 @@
 //! What the training examples share.
 
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use clap::Args;
+use feedline_pipeline::Error as PipelineError;
 use feedline_pipeline::dataset::Dataset;
 use feedline_trainer::nn::Model;
 use feedline_trainer::optim::Adam;
-use feedline_trainer::{Input, Replicas, Result, Trainer};
+use feedline_trainer::{Error, Input, Replicas, Result, Trainer};
 
 /// Options of every training example.
 #[derive(Args, Debug)]
@@ -20,15 +22,20 @@ pub(crate) struct Training {
     pub(crate) download: bool,
     /// Epochs: how often every picture is seen. More make it better until the test loss begins to rise
     #[arg(long, value_name = "N")]
-    pub(crate) epochs: Option<u64>,
+    pub(crate) epochs: Option<NonZeroU64>,
     /// Rows of a batch, of all replicas together. A larger one makes fewer and smoother steps
     #[arg(long, value_name = "N")]
-    pub(crate) batch_size: Option<usize>,
+    pub(crate) batch_size: Option<NonZeroUsize>,
     /// CPU replicas, each with its shard of every batch: at most one per row [default: one per processor core]
     #[arg(long, value_name = "N")]
-    pub(crate) replicas: Option<usize>,
+    pub(crate) replicas: Option<NonZeroUsize>,
     /// Learning rate of Adam: the size of a step. Too large, and the loss jumps or is no number any more
-    #[arg(long, value_name = "RATE", default_value_t = 0.001)]
+    #[arg(
+        long,
+        value_name = "RATE",
+        default_value_t = 0.001,
+        allow_negative_numbers = true
+    )]
     pub(crate) learning_rate: f32,
     /// What weights, order, augmentation and dropout follow from: the same seed repeats a run to the bit
     #[arg(long, value_name = "N", default_value_t = 42)]
@@ -57,11 +64,13 @@ impl Training {
         model: impl Fn(&Device) -> Result<M> + Send + Sync + 'static,
     ) -> Result<()> {
         let replicas = match self.replicas {
-            Some(count) => Replicas::cpu(count)?,
+            Some(count) => Replicas::cpu(count.get())?,
             None => Replicas::auto(),
         };
-        let epochs = self.epochs.unwrap_or(defaults.epochs);
-        let batch_size = self.batch_size.unwrap_or(defaults.batch_size);
+        let epochs = self.epochs.map_or(defaults.epochs, NonZeroU64::get);
+        let batch_size = self
+            .batch_size
+            .map_or(defaults.batch_size, NonZeroUsize::get);
         println!(
             "{}: {} pictures to train on, {} to test on; {epochs} epochs, batches of {batch_size}, on {replicas}",
             dataset.name,
@@ -86,6 +95,9 @@ pub(crate) fn report(result: Result<()>) -> std::process::ExitCode {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
+            if let Error::Pipeline(PipelineError::DatasetNotFound { .. }) = error {
+                eprintln!("--download fetches it, and --data DIR takes it from another folder");
+            }
             std::process::ExitCode::FAILURE
         }
     }

@@ -27,7 +27,7 @@ pub enum Error {
     },
 
     /// A file was opened and is not what its format demands.
-    #[error("{}: {fault} at byte {offset}: expected {expected}, found {found}; {}", path.display(), fault.advice())]
+    #[error("{}: {fault}{}: expected {expected}, found {found}; {}", path.display(), fault.place(*offset), fault.advice())]
     Malformed {
         /// The file that was read: once a compressed file is unpacked, the unpacked one.
         path: PathBuf,
@@ -187,7 +187,7 @@ pub enum Error {
 
     /// A state to resume from belongs to other data, or to another way of going through them.
     #[error(
-        "the state to resume from has another {what}: {saved} was saved, and {found} is what this loader has; resume with what the state was saved with, or start anew"
+        "the state to resume from has another {what}: \"{saved}\" was saved, and \"{found}\" is what this loader has; resume with what the state was saved with, or start anew"
     )]
     ForeignState {
         /// What differs.
@@ -246,6 +246,14 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Where in the file, if it is one.
+    fn place(self, offset: u64) -> String {
+        match self {
+            Self::NotAFile | Self::NotAFolder => String::new(),
+            _ => format!(" at byte {offset}"),
+        }
+    }
+
     fn advice(self) -> &'static str {
         match self {
             Self::Empty | Self::WrongLength | Self::DamagedCompression => {

@@ -34,6 +34,9 @@ pub mod source;
 pub mod transform;
 
 pub use batch::{BatchInfo, HostBatch, OnError};
+/// The half-precision types of [`Element`], of the version of the crate `half` that this one is built with.
+pub use half::{bf16, f16};
+
 pub use error::{BoxError, Error, Fault, Result};
 pub use loader::{Loader, LoaderState};
 pub use order::{Shard, Tail};

@@ -296,5 +296,5 @@ fn what_is_no_folder_is_not_searched() {
     );
     let missing = file.path().with_extension("missing");
     let error = Cifar10::open(missing).unwrap_err();
-    assert!(matches!(error, Error::Io { .. }), "{error}");
+    assert!(matches!(error, Error::DatasetNotFound { .. }), "{error}");
 }

@@ -158,7 +158,7 @@ fn a_state_of_something_else_is_refused_and_both_are_named() {
     for (builder, state, what, saved, found) in cases {
         let error = builder.resume(state).build().unwrap_err();
         assert!(matches!(error, Error::ForeignState { .. }), "{error}");
-        let text = error.to_string();
+        let text = error.to_string().replace('"', "");
         let named = text.split_once(" was saved, and ");
         let (before, after) = named.unwrap_or_else(|| panic!("{text}"));
         let before = format!("{before} was");

@@ -209,6 +209,9 @@ impl Layout {
         access: Access,
         class_names: &'static [&'static str],
     ) -> Result<Dataset> {
+        if !exists(folder)? {
+            return Err(self.not_found(folder));
+        }
         check_folder(folder)?;
         let files = match self.find(folder)? {
             Some(files) => Some(files),
@@ -217,19 +220,23 @@ impl Layout {
         };
         match files {
             Some(files) => self.open_files(&files, format, access, class_names),
-            None => Err(Error::DatasetNotFound {
-                dataset: self.name,
-                directory: folder.to_owned(),
-                looked_for: vec![
-                    format!("{}/{}", self.folder, self.train[0]),
-                    self.train[0].into(),
-                    self.archive.into(),
-                ],
-                advice: format!(
-                    "get {} from https://www.cs.toronto.edu/~kriz/cifar.html",
-                    self.archive
-                ),
-            }),
+            None => Err(self.not_found(folder)),
+        }
+    }
+
+    fn not_found(&self, folder: &Path) -> Error {
+        Error::DatasetNotFound {
+            dataset: self.name,
+            directory: folder.to_owned(),
+            looked_for: vec![
+                format!("{}/{}", self.folder, self.train[0]),
+                self.train[0].into(),
+                self.archive.into(),
+            ],
+            advice: format!(
+                "get {} from https://www.cs.toronto.edu/~kriz/cifar.html",
+                self.archive
+            ),
         }
     }
 

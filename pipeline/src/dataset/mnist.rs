@@ -171,6 +171,9 @@ impl Layout {
         access: Access,
         class_names: &'static [&'static str],
     ) -> Result<Dataset> {
+        if !exists(folder)? {
+            return Err(self.not_found(folder));
+        }
         check_folder(folder)?;
         let mut other = None;
         for place in self.folders.iter().map(|inner| folder.join(inner)) {

@@ -84,7 +84,8 @@ impl LoaderBuilder<Host> {
 }
 
 impl<T: Element> LoaderBuilder<Host<T>> {
-    /// The type of a batch's values. Default: `f32`.
+    /// The type of a batch's values: `f32`, `u8`, or [`f16`](crate::f16) or [`bf16`](crate::bf16). Default: `f32`. To be
+    /// said before `device`.
     ///
     /// ```
     /// use feedline_pipeline::source::InMemory;

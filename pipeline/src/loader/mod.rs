@@ -192,7 +192,7 @@ impl<K: Sink> Loader<K> {
     }
 
     /// How many samples have failed so far and were skipped or replaced; each batch says
-    /// [which](crate::HostBatch::failures).
+    /// [which](crate::HostBatch::failures). Those of a batch that was refused because there were too many are not counted.
     pub fn failed_samples(&self) -> usize {
         self.failed
     }
