@@ -49,6 +49,7 @@ mod error;
 
 pub mod collective;
 pub mod fit;
+mod kernel;
 pub mod models;
 pub mod nn;
 pub mod optim;

@@ -40,6 +40,7 @@ mod sequential;
 mod storage;
 mod summary;
 
+pub use crate::kernel::Isa;
 pub use batch_norm::BatchNorm;
 pub use conv2d::{Conv2d, Padding};
 pub use dropout::Dropout;

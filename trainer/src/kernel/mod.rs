@@ -1,0 +1,19 @@
+//! The arithmetic of training on the CPU, on plain slices.
+#![allow(dead_code)]
+
+mod isa;
+pub(crate) mod shape;
+pub(crate) mod tile;
+mod vector;
+
+pub use isa::Isa;
+pub(crate) use isa::{Kernel, run};
+pub(crate) use vector::Vector;
+
+/// Channels and features are padded with zeros to a multiple of this, so that no kernel has a tail.
+pub(crate) const BLOCK: usize = 16;
+
+/// The next multiple of [`BLOCK`].
+pub(crate) const fn padded(count: usize) -> usize {
+    count.next_multiple_of(BLOCK)
+}

@@ -1,0 +1,79 @@
+//! The heart of every product: a tile of the result that stays in registers.
+
+use super::Vector;
+
+/// Rows of a tile.
+pub(crate) const ROWS: usize = 6;
+
+/// Adds to a tile of [`ROWS`] rows and `WIDE` registers the products of `count` columns of `a` and rows of `b`:
+/// `tile[r] += Σₖ a[r][k · a_step] · b[k · b_step ..]`.
+///
+/// # Safety
+///
+/// As [`Vector`]'s; `a[r] + k · a_step` and `WIDE` registers from `b + k · b_step` can be read for all `k < count`.
+#[inline(always)]
+pub(crate) unsafe fn multiply<V: Vector, const WIDE: usize>(
+    tile: &mut [[V; WIDE]; ROWS],
+    a: [*const f32; ROWS],
+    a_step: usize,
+    b: *const f32,
+    b_step: usize,
+    count: usize,
+) {
+    let mut sums = *tile;
+    let mut row = b;
+    let mut offset = 0;
+    for _ in 0..count {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut right = [V::zero(); WIDE];
+            for (wide, right) in right.iter_mut().enumerate() {
+                *right = V::load(row.add(wide * V::LANES));
+            }
+            for (sums, a) in sums.iter_mut().zip(a) {
+                let left = V::splat(*a.add(offset));
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = left.mul_add(right, *sum);
+                }
+            }
+        }
+        row = row.wrapping_add(b_step);
+        offset += a_step;
+    }
+    *tile = sums;
+}
+
+/// What is done to a panel of columns: `WIDE` registers from `column` on.
+pub(crate) trait Panel {
+    /// Computes the panel. Must be `#[inline(always)]`.
+    ///
+    /// # Safety
+    ///
+    /// As [`Kernel::run`]'s.
+    unsafe fn run<V: Vector, const WIDE: usize>(&mut self, column: usize);
+}
+
+/// Cuts `columns`, which must be a multiple of [`V::LANES`](Vector::LANES), into panels as wide as can be.
+///
+/// # Safety
+///
+/// As [`Kernel::run`]'s.
+#[inline(always)]
+pub(crate) unsafe fn panels<V: Vector>(columns: usize, panel: &mut impl Panel) {
+    let mut column = 0;
+    // SAFETY: the caller's.
+    unsafe {
+        while V::WIDEST >= 4 && column + 4 * V::LANES <= columns {
+            panel.run::<V, 4>(column);
+            column += 4 * V::LANES;
+        }
+        while V::WIDEST >= 2 && column + 2 * V::LANES <= columns {
+            panel.run::<V, 2>(column);
+            column += 2 * V::LANES;
+        }
+        while column + V::LANES <= columns {
+            panel.run::<V, 1>(column);
+            column += V::LANES;
+        }
+    }
+}
