@@ -48,6 +48,7 @@
 mod error;
 
 pub mod collective;
+pub mod engine;
 pub mod fit;
 mod kernel;
 pub mod models;
