@@ -1,13 +1,70 @@
 //! Networks on the CPU without candle's tape.
+//!
+//! An [`Engine`] runs a [`Sequential`] forward and backward with operations of our own, on buffers that it keeps: no
+//! step allocates. What stands behind a convolution or a fully connected layer (the rectifier, the max-pool) is computed
+//! with it. [`Trainer`](crate::Trainer) uses one by itself wherever there is one; in a training loop of your own:
+//!
+//! ```
+//! use candle_core::Device;
+//! use feedline_trainer::engine::{Batch, Engine};
+//! use feedline_trainer::models;
+//! use feedline_trainer::nn::Pass;
+//! use feedline_trainer::optim::{Adam, Optimizer};
+//!
+//! let network = models::softmax(1, &Device::Cpu)?;
+//! let mut engine = Engine::new(&network).expect("softmax has layers of ours only");
+//! let (mut values, mut statistics) = engine.parameters(&network)?;
+//! let mut gradients = vec![0.0; values.len()];
+//!
+//! let images = vec![0.5; 2 * 28 * 28];
+//! let batch = Batch { images: &images, labels: &[3, 8] };
+//! let pass = Pass::training(0, 0, 0);
+//! let totals = engine.gradients(&values, &mut statistics, batch, 0.5, &pass, &mut gradients)?;
+//! assert!(totals.loss > 0.0);
+//! values.iter_mut().zip(&gradients).for_each(|(value, g)| *value -= 0.1 * g);
+//! # Ok::<(), feedline_trainer::Error>(())
+//! ```
+//!
+//! Work is spread over the threads of the rayon pool that the engine is called in. Sums are taken in an order that does
+//! not depend on them, so results are the same to the bit for any number of threads.
 
-use crate::error::Result;
-use crate::kernel::Isa;
-use crate::nn::{Pass, Sequential};
+mod batch_norm;
+mod compile;
+mod convolution;
+mod linear;
+mod simple;
+mod stage;
+
+use rayon::prelude::*;
+
+use crate::error::{Result, invalid};
+use crate::kernel::shape::{Picture, SLACK};
+use crate::kernel::{Isa, layout, loss};
+use crate::nn::{Model, Pass, Sequential};
+use compile::Compiled;
+use stage::{Data, Moment, Rows, reserve};
 
 /// A [`Sequential`] made ready to train fast on the CPU.
 #[derive(Debug)]
 pub struct Engine {
     isa: Isa,
+    network: Compiled,
+    /// What goes into each stage, and at last the logits.
+    activations: Vec<Vec<f32>>,
+    /// Gradients of what came out of a stage, and of what went in.
+    d_output: Vec<f32>,
+    d_input: Vec<f32>,
+    /// Each row's loss, and whether its largest logit was its label's.
+    losses: Vec<(f32, bool)>,
+}
+
+/// Pictures and their labels.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// `[rows, channels, height, width]`, one number after the other.
+    pub images: &'a [f32],
+    /// `[rows]`
+    pub labels: &'a [u32],
 }
 
 /// Sums over the rows of a batch.
@@ -20,45 +77,82 @@ pub struct Totals {
 }
 
 impl Engine {
-    /// `None` if a layer of the network is not one that the engine knows.
+    /// `None` if a layer of the network is not one of [`nn`](crate::nn)'s, or has settings that only candle's tape can
+    /// do (pools with windows above 16×16 pixels), or if what comes out is not one row of logits per picture.
     pub fn new(network: &Sequential) -> Option<Self> {
-        let _ = network;
-        Some(Self { isa: Isa::detect() })
+        let network = compile::compile(network)?;
+        Some(Self {
+            isa: Isa::detect(),
+            activations: vec![Vec::new(); network.stages.len() + 1],
+            network,
+            d_output: Vec::new(),
+            d_input: Vec::new(),
+            losses: Vec::new(),
+        })
     }
 
-    /// Runs with these instructions instead of the fastest that the processor has.
+    /// Computes with these instructions instead of the fastest that the processor has. Without them, with portable ones.
     #[must_use]
     pub fn isa(self, isa: Isa) -> Self {
         Self { isa, ..self }
     }
 
-    /// Forward and backward: the gradients of `share` times the sum of the rows' cross-entropies.
+    /// The numbers of the network as this engine takes them: those that are trained, one parameter after the other, and
+    /// the others, which training passes change.
     ///
-    /// `values` are the network's trainable parameters, one after the other, and `gradients` becomes the gradients in
-    /// the same order; `statistics` are the others, which follow the batch. `images` are `[rows, channels, height,
-    /// width]`.
+    /// # Errors
+    ///
+    /// candle's, if a parameter can't be read.
+    pub fn parameters(&self, network: &Sequential) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (mut values, mut statistics) = (Vec::new(), Vec::new());
+        for parameter in network.parameters() {
+            let flat = match parameter.trainable {
+                true => &mut values,
+                false => &mut statistics,
+            };
+            flat.extend(parameter.value.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok((values, statistics))
+    }
+
+    /// Forward and backward: `gradients` become those of `share` times the sum of the rows' cross-entropies, in the
+    /// order of `values`. `statistics` follow the batch.
     ///
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::Error::InvalidArgument) if a length does not fit or a label is no class.
-    #[expect(clippy::too_many_arguments, reason = "to be seen")]
     pub fn gradients(
         &mut self,
         values: &[f32],
         statistics: &mut [f32],
-        images: &[f32],
-        labels: &[u32],
+        batch: Batch<'_>,
         share: f32,
         pass: &Pass,
         gradients: &mut [f32],
     ) -> Result<Totals> {
-        let _ = (
-            values, statistics, images, labels, share, pass, gradients, self.isa,
-        );
-        Ok(Totals::default())
+        check("number of gradients", gradients.len(), self.network.values)?;
+        let moment = self.forward(values, statistics, batch, pass)?;
+        let totals = self.lose(batch.labels, share)?;
+        let stages = self.network.stages.iter_mut().enumerate().rev();
+        for (index, stage) in stages {
+            let rows = Rows {
+                input: &self.activations[index],
+                output: &self.activations[index + 1],
+                d_output: &mut self.d_output,
+            };
+            if index == self.network.first_trained {
+                stage.backward(&moment, values, rows, None, gradients);
+                break;
+            }
+            reserve(&mut self.d_input, self.activations[index].len());
+            let d_input = Some(&mut *self.d_input);
+            stage.backward(&moment, values, rows, d_input, gradients);
+            std::mem::swap(&mut self.d_input, &mut self.d_output);
+        }
+        Ok(totals)
     }
 
-    /// Forward only, as in evaluation.
+    /// Forward as in evaluation.
     ///
     /// # Errors
     ///
@@ -66,11 +160,84 @@ impl Engine {
     pub fn evaluate(
         &mut self,
         values: &[f32],
-        statistics: &[f32],
-        images: &[f32],
-        labels: &[u32],
+        statistics: &mut [f32],
+        batch: Batch<'_>,
     ) -> Result<Totals> {
-        let _ = (values, statistics, images, labels);
-        Ok(Totals::default())
+        self.forward(values, statistics, batch, &Pass::evaluation())?;
+        self.lose(batch.labels, 0.0)
     }
+
+    /// Computes all activations.
+    fn forward<'a>(
+        &mut self,
+        values: &[f32],
+        statistics: &mut [f32],
+        batch: Batch<'_>,
+        pass: &'a Pass,
+    ) -> Result<Moment<'a>> {
+        let Compiled { input, stages, .. } = &mut self.network;
+        let rows = batch.labels.len();
+        let picture = input.channels * input.pixels();
+        check("number of parameters", values.len(), self.network.values)?;
+        check("number of statistics", statistics.len(), self.network.statistics)?;
+        check("numbers of the images", batch.images.len(), rows * picture)?;
+        let moment = Moment {
+            isa: self.isa,
+            rows,
+            pass,
+        };
+        reserve(&mut self.activations[0], rows * input.len() + SLACK);
+        let pictures = self.activations[0].par_chunks_exact_mut(input.len());
+        pictures
+            .zip(batch.images.par_chunks_exact(picture))
+            .with_min_len(16)
+            .for_each(|(pixels, channels)| layout::to_pixels(input, channels, pixels));
+        for (index, stage) in stages.iter_mut().enumerate() {
+            let (before, after) = self.activations.split_at_mut(index + 1);
+            let (input, output) = (&before[index], &mut after[0]);
+            reserve(output, rows * stage.output().len() + SLACK);
+            stage.prepare(&moment, values);
+            let data = Data {
+                values,
+                statistics: &mut *statistics,
+            };
+            stage.forward(&moment, data, input, output);
+        }
+        Ok(moment)
+    }
+
+    /// The losses of the logits, and their gradients in `d_output`.
+    fn lose(&mut self, labels: &[u32], share: f32) -> Result<Totals> {
+        let logits = self.logits();
+        let Some(activations) = self.activations.last() else {
+            return Ok(Totals::default());
+        };
+        reserve(&mut self.d_output, activations.len());
+        let mut totals = Totals::default();
+        let rows = self.d_output.chunks_exact_mut(logits.stride);
+        let rows = rows.zip(activations.chunks_exact(logits.stride)).zip(labels);
+        for ((gradient, activations), &label) in rows {
+            gradient.copy_from_slice(activations);
+            let row = &mut gradient[..logits.channels];
+            let Some((loss, right)) = loss::cross_entropy(row, label, share) else {
+                let expected = format!("below {}, the number of logits", logits.channels);
+                return Err(invalid("label", label, expected));
+            };
+            totals.loss += f64::from(loss);
+            totals.correct += usize::from(right);
+        }
+        Ok(totals)
+    }
+
+    fn logits(&self) -> Picture {
+        let last = self.network.stages.last();
+        last.map_or(self.network.input, |stage| stage.output())
+    }
+}
+
+fn check(name: &'static str, found: usize, expected: usize) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(invalid(name, found, expected))
 }

@@ -1,8 +1,17 @@
 //! The arithmetic of training on the CPU, on plain slices.
 #![allow(dead_code)]
 
+pub(crate) mod activation;
+pub(crate) mod batch_norm;
+pub(crate) mod convolution;
+pub(crate) mod entries;
 mod isa;
+pub(crate) mod layout;
+pub(crate) mod linear;
+pub(crate) mod loss;
+pub(crate) mod pool;
 pub(crate) mod shape;
+pub(crate) mod sparse;
 pub(crate) mod tile;
 mod vector;
 

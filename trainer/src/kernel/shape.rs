@@ -66,9 +66,22 @@ impl Convolution {
         padded(self.segment())
     }
 
+    /// How far a padded segment may reach beyond the last window.
+    pub(crate) fn overreach(&self) -> usize {
+        self.padded_segment() - self.segment()
+    }
+
     /// Numbers of one filter in padded weights: one padded segment for each row of the kernel.
     pub(crate) fn padded_filter(&self) -> usize {
         self.kernel * self.padded_segment()
+    }
+
+    /// Whether the windows of all output pixels lie in the input, as they must.
+    pub(crate) fn window_fits(&self) -> bool {
+        let fits = |input: usize, output: usize| {
+            output > 0 && (output - 1) * self.step + self.kernel <= input
+        };
+        fits(self.input.height, self.output.height) && fits(self.input.width, self.output.width)
     }
 
     /// Where the window of output pixel `(y, x)` begins in the input.

@@ -1,5 +1,10 @@
 //! The heart of every product: a tile of the result that stays in registers.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "arrays of registers that are indexed stay in registers; iterators may put them into memory"
+)]
+
 use super::Vector;
 
 /// Rows of a tile.
@@ -27,13 +32,13 @@ pub(crate) unsafe fn multiply<V: Vector, const WIDE: usize>(
         // SAFETY: the caller's.
         unsafe {
             let mut right = [V::zero(); WIDE];
-            for (wide, right) in right.iter_mut().enumerate() {
-                *right = V::load(row.add(wide * V::LANES));
+            for wide in 0..WIDE {
+                right[wide] = V::load(row.add(wide * V::LANES));
             }
-            for (sums, a) in sums.iter_mut().zip(a) {
-                let left = V::splat(*a.add(offset));
-                for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = left.mul_add(right, *sum);
+            for r in 0..ROWS {
+                let left = V::splat(*a[r].add(offset));
+                for wide in 0..WIDE {
+                    sums[r][wide] = left.mul_add(right[wide], sums[r][wide]);
                 }
             }
         }

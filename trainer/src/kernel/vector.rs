@@ -30,8 +30,8 @@ pub(crate) unsafe trait Vector: Copy {
     unsafe fn rectify(self) -> Self;
     /// `then` where `self` is greater than `other` or NaN, `otherwise` elsewhere.
     unsafe fn select_greater(self, other: Self, then: Self, otherwise: Self) -> Self;
-    /// The sum of all lanes, in an order of this type's own.
-    unsafe fn sum(self) -> f32;
+    /// The sums of all lanes of each, in an order of this type's own.
+    unsafe fn sums(each: [Self; 4]) -> [f32; 4];
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -105,9 +105,8 @@ unsafe impl Vector for Portable {
         }))
     }
     #[inline(always)]
-    unsafe fn sum(self) -> f32 {
-        let [a, b, c, d, e, f, g, h] = self.0;
-        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    unsafe fn sums(each: [Self; 4]) -> [f32; 4] {
+        each.map(|Self([a, b, c, d, e, f, g, h])| ((a + e) + (c + g)) + ((b + f) + (d + h)))
     }
 }
 
@@ -141,6 +140,27 @@ mod x86 {
         };
     }
 
+    /// The sums of eight numbers each.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn lane_sums([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+        let pairs = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+        let sums = _mm_add_ps(
+            _mm256_castps256_ps128(pairs),
+            _mm256_extractf128_ps::<1>(pairs),
+        );
+        // SAFETY: both are four `f32`.
+        unsafe { std::mem::transmute::<__m128, [f32; 4]>(sums) }
+    }
+
+    /// The upper half added to the lower.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn halves(sixteen: __m512) -> __m256 {
+        let upper = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(sixteen));
+        _mm256_add_ps(_mm512_castps512_ps256(sixteen), _mm256_castpd_ps(upper))
+    }
+
     // SAFETY: the methods use AVX2 and FMA only.
     unsafe impl Vector for Avx2 {
         const LANES: usize = 8;
@@ -160,10 +180,9 @@ mod x86 {
                 let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0);
                 Self(_mm256_blendv_ps(otherwise.0, then.0, _mm256_or_ps(greater, nan)))
             };
-            sum(self) -> f32 = {
-                let halves = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
-                let pairs = _mm_add_ps(halves, _mm_movehl_ps(halves, halves));
-                _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)))
+            sums(each: [Self; 4]) -> [f32; 4] = {
+                let [a, b, c, d] = each;
+                lane_sums([a.0, b.0, c.0, d.0])
             };
         }
 
@@ -193,7 +212,10 @@ mod x86 {
                 let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
                 Self(_mm512_mask_blend_ps(greater | nan, otherwise.0, then.0))
             };
-            sum(self) -> f32 = _mm512_reduce_add_ps(self.0);
+            sums(each: [Self; 4]) -> [f32; 4] = {
+                let [a, b, c, d] = each;
+                lane_sums([halves(a.0), halves(b.0), halves(c.0), halves(d.0)])
+            };
         }
 
         #[inline(always)]

@@ -41,6 +41,16 @@ impl BatchNorm {
     pub fn epsilon(self, epsilon: f64) -> Self {
         Self { epsilon, ..self }
     }
+
+    /// 1 / √(variance + ε).
+    pub(crate) fn inverse_deviation(&self, variance: f64) -> f32 {
+        (variance + self.epsilon).sqrt().recip() as f32
+    }
+
+    /// Moves one number of a running statistic towards that of a batch.
+    pub(crate) fn follow_value(&self, running: &mut f32, batch: f64) {
+        *running = (f64::from(*running) * self.momentum + batch * (1.0 - self.momentum)) as f32;
+    }
 }
 
 impl Default for BatchNorm {

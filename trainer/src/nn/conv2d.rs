@@ -2,20 +2,11 @@
 
 use candle_core::{Result, Tensor, Var};
 
+use super::geometry::{Padding, Side};
 use super::layer::{check_batch, picture};
 use super::{Initializer, Layer, ParameterShape, Pass};
 
-/// What lies beyond the edge of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Padding {
-    /// Nothing: the output is smaller by the kernel's size less one.
-    #[default]
-    Valid,
-    /// Zeros, so that the output is as large as the input.
-    Same,
-}
-
-/// Moves square filters over the picture pixel by pixel: `[channels, height, width]` becomes
+/// Moves square filters over the picture, by default pixel by pixel: `[channels, height, width]` becomes
 /// `[filters, height, width]`, smaller at the edges unless the padding is [`Padding::Same`].
 ///
 /// Holds `weight` `[filters, channels, kernel, kernel]`, which begins as [`Initializer::GlorotUniform`], and `bias`
@@ -24,6 +15,7 @@ pub enum Padding {
 pub struct Conv2d {
     filters: usize,
     kernel: usize,
+    stride: usize,
     padding: Padding,
 }
 
@@ -33,14 +25,30 @@ impl Conv2d {
         Self {
             filters,
             kernel,
+            stride: 1,
             padding: Padding::Valid,
         }
+    }
+
+    /// How many pixels a filter moves at a time, at least 1.
+    #[must_use]
+    pub fn stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
     }
 
     /// What lies beyond the edge.
     #[must_use]
     pub fn padding(self, padding: Padding) -> Self {
         Self { padding, ..self }
+    }
+
+    /// Where the filters lie, from top to bottom and from left to right.
+    pub(crate) fn sides(&self, height: usize, width: usize) -> [Side; 2] {
+        [height, width].map(|size| Side::new(size, self.kernel, self.stride, self.padding))
+    }
+
+    pub(crate) fn filters(&self) -> usize {
+        self.filters
     }
 }
 
@@ -54,21 +62,19 @@ impl Layer for Conv2d {
         let Self {
             filters,
             kernel,
+            stride,
             padding,
         } = *self;
-        if filters == 0 || kernel == 0 {
-            return Err("filters and kernel must be at least 1".into());
+        if filters == 0 || kernel == 0 || stride == 0 {
+            return Err("filters, kernel and stride must be at least 1".into());
         }
-        match padding {
-            Padding::Same if kernel.is_multiple_of(2) => Err(format!(
-                "padding Same needs a kernel of odd size, it is {kernel}"
-            )),
-            Padding::Same => Ok(vec![filters, height, width]),
-            Padding::Valid if kernel > height.min(width) => Err(format!(
+        if padding == Padding::Valid && kernel > height.min(width) {
+            return Err(format!(
                 "a kernel of {kernel}x{kernel} does not fit into {height}x{width} pixels"
-            )),
-            Padding::Valid => Ok(vec![filters, height + 1 - kernel, width + 1 - kernel]),
+            ));
         }
+        let [vertical, horizontal] = self.sides(height, width);
+        Ok(vec![filters, vertical.windows, horizontal.windows])
     }
 
     fn parameters(&self, input: &[usize]) -> Vec<ParameterShape> {
@@ -100,12 +106,17 @@ impl Layer for Conv2d {
             candle_core::bail!("conv2d has two parameters, not {}", parameters.len())
         };
         check_batch(self, input)?;
-        let padding = match self.padding {
-            Padding::Valid => 0,
-            Padding::Same => self.kernel / 2,
-        };
+        let (_, channels, height, width) = input.dims4()?;
+        let expected = [self.filters, channels, self.kernel, self.kernel];
+        if weight.dims() != expected {
+            let found = weight.dims();
+            candle_core::bail!("conv2d's weight is {found:?}, expected {expected:?}");
+        }
+        let [vertical, horizontal] = self.sides(height, width);
         input
-            .conv2d(weight, padding, 1, 1, 1)?
+            .pad_with_zeros(2, vertical.before, vertical.after())?
+            .pad_with_zeros(3, horizontal.before, horizontal.after())?
+            .conv2d(weight, 0, self.stride, 1, 1)?
             .broadcast_add(&bias.reshape((1, self.filters, 1, 1))?)
     }
 }

@@ -21,6 +21,10 @@ impl Dropout {
     pub fn new(rate: f32) -> Self {
         Self { rate }
     }
+
+    pub(crate) fn rate(&self) -> f32 {
+        self.rate
+    }
 }
 
 impl Layer for Dropout {

@@ -1,5 +1,6 @@
 //! What a layer is.
 
+use std::any::Any;
 use std::fmt::Debug;
 
 use candle_core::{Tensor, Var};
@@ -8,7 +9,7 @@ use feedline_pipeline::Random;
 use super::Pass;
 
 /// One step of a network, as a plain description: it holds settings, and neither weights nor a device.
-pub trait Layer: Debug + Send + Sync {
+pub trait Layer: Any + Debug + Send + Sync {
     /// The kind of layer, as it appears in names and summaries: `conv2d`.
     fn kind(&self) -> &'static str;
 
@@ -109,11 +110,12 @@ mod tests {
 
     #[test]
     fn a_layer_that_was_never_built_gives_an_error_instead_of_a_panic() {
-        let layers: [&dyn Layer; 7] = [
+        let layers: [&dyn Layer; 8] = [
             &MaxPool2d::new(2, 0),
             &MaxPool2d::new(0, 1),
             &Conv2d::new(2, 9),
-            &Conv2d::new(2, 2).padding(Padding::Same),
+            &Conv2d::new(2, 3).padding(Padding::Same),
+            &Conv2d::new(2, 3).stride(0),
             &Linear::new(3),
             &BatchNorm::new(),
             &BatchNorm::new().epsilon(0.0),

@@ -18,6 +18,10 @@ impl Linear {
     pub fn new(outputs: usize) -> Self {
         Self { outputs }
     }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
+    }
 }
 
 impl Layer for Linear {

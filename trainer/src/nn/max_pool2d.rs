@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var};
 use rayon::prelude::*;
 
+use super::geometry::Side;
 use super::layer::{check_batch, picture};
 use super::storage::{slice, with_slice};
 use super::{Layer, Padding, Pass};
@@ -32,36 +33,15 @@ impl MaxPool2d {
         }
     }
 
-    /// With [`Padding::Same`] the output has ⌈size / stride⌉ pixels along each side, and windows reach over the edges,
-    /// by one more at the right and at the bottom if it must be odd, as in TensorFlow. Beyond the edge is nothing, not 0.
+    /// What lies beyond the edge: nothing in either case, and not 0.
     #[must_use]
     pub fn padding(self, padding: Padding) -> Self {
         Self { padding, ..self }
     }
 
-    fn geometry(&self, height: usize, width: usize) -> Geometry {
-        let side = |size: usize| match self.padding {
-            Padding::Valid => Side {
-                size,
-                windows: (size - self.window) / self.stride + 1,
-                before: 0,
-            },
-            Padding::Same => {
-                let windows = size.div_ceil(self.stride);
-                let reach = (windows - 1) * self.stride + self.window;
-                Side {
-                    size,
-                    windows,
-                    before: reach.saturating_sub(size) / 2,
-                }
-            }
-        };
-        Geometry {
-            window: self.window,
-            stride: self.stride,
-            vertical: side(height),
-            horizontal: side(width),
-        }
+    /// Where the windows lie, from top to bottom and from left to right.
+    pub(crate) fn sides(&self, height: usize, width: usize) -> [Side; 2] {
+        [height, width].map(|size| Side::new(size, self.window, self.stride, self.padding))
     }
 }
 
@@ -81,11 +61,7 @@ impl Layer for MaxPool2d {
                 self.window
             ));
         }
-        let Geometry {
-            vertical,
-            horizontal,
-            ..
-        } = self.geometry(height, width);
+        let [vertical, horizontal] = self.sides(height, width);
         Ok(vec![channels, vertical.windows, horizontal.windows])
     }
 
@@ -93,63 +69,37 @@ impl Layer for MaxPool2d {
         check_batch(self, input)?;
         let (_, _, height, width) = input.dims4()?;
         input.contiguous()?.apply_op1(Operation {
-            geometry: self.geometry(height, width),
+            sides: self.sides(height, width),
             places: Arc::default(),
         })
     }
 }
 
-/// Where the windows lie along one side.
-#[derive(Clone, Copy)]
-struct Side {
-    /// Pixels of the input.
-    size: usize,
-    windows: usize,
-    /// How far the first window begins before the first pixel.
-    before: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Geometry {
-    window: usize,
-    stride: usize,
-    vertical: Side,
-    horizontal: Side,
-}
-
-impl Geometry {
-    /// The pixels in the window at place `index` along a side.
-    fn pixels(&self, side: Side, index: usize) -> std::ops::Range<usize> {
-        let start = index * self.stride;
-        let end = (start + self.window).saturating_sub(side.before);
-        start.saturating_sub(side.before)..end.min(side.size)
-    }
-
-    /// Pools one channel of one picture, and notes where each value came from.
-    fn pool(&self, input: &[f32], output: &mut [f32], places: &mut [u32]) {
-        let width = self.horizontal.size;
-        let cells = output.iter_mut().zip(places).enumerate();
-        for (i, (value, place)) in cells {
-            let rows = self.pixels(self.vertical, i / self.horizontal.windows);
-            let columns = self.pixels(self.horizontal, i % self.horizontal.windows);
-            let first = rows.start * width + columns.start;
-            let (mut largest, mut at) = (input[first], first);
-            for row in rows {
-                for column in columns.clone() {
-                    let candidate = input[row * width + column];
-                    if candidate > largest || (candidate.is_nan() && !largest.is_nan()) {
-                        (largest, at) = (candidate, row * width + column);
-                    }
+/// Pools one channel of one picture, and notes where each value came from.
+fn pool([vertical, horizontal]: &[Side; 2], input: &[f32], output: &mut [f32], places: &mut [u32]) {
+    let width = horizontal.size;
+    let cells = output.iter_mut().zip(places).enumerate();
+    for (i, (value, place)) in cells {
+        let rows = vertical.pixels(i / horizontal.windows);
+        let columns = horizontal.pixels(i % horizontal.windows);
+        let first = rows.start * width + columns.start;
+        let (mut largest, mut at) = (input[first], first);
+        for row in rows {
+            for column in columns.clone() {
+                let candidate = input[row * width + column];
+                if candidate > largest || (candidate.is_nan() && !largest.is_nan()) {
+                    (largest, at) = (candidate, row * width + column);
                 }
             }
-            (*value, *place) = (largest, at as u32);
         }
+        (*value, *place) = (largest, at as u32);
     }
 }
 
 /// The operation on one batch. It lives on candle's tape and carries what the way back needs.
 struct Operation {
-    geometry: Geometry,
+    /// From top to bottom and from left to right.
+    sides: [Side; 2],
     /// For each output, the place of its value in its channel of the input.
     places: Arc<Mutex<Vec<u32>>>,
 }
@@ -162,11 +112,7 @@ impl CustomOp1 for Operation {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let input = slice(storage, layout)?;
         let (rows, channels, height, width) = layout.shape().dims4()?;
-        let Geometry {
-            vertical,
-            horizontal,
-            ..
-        } = self.geometry;
+        let [vertical, horizontal] = &self.sides;
         let pooled = vertical.windows * horizontal.windows;
         let mut output = vec![0.0; rows * channels * pooled];
         let mut places = vec![0; output.len()];
@@ -174,7 +120,7 @@ impl CustomOp1 for Operation {
             .par_chunks_mut(pooled)
             .zip(places.par_chunks_mut(pooled))
             .zip(input.par_chunks(height * width))
-            .for_each(|((output, places), input)| self.geometry.pool(input, output, places));
+            .for_each(|((output, places), input)| pool(&self.sides, input, output, places));
         *self.places.lock().unwrap_or_else(PoisonError::into_inner) = places;
         let shape = (rows, channels, vertical.windows, horizontal.windows);
         Ok((CpuStorage::F32(output), shape.into()))

@@ -27,6 +27,7 @@ mod batch_norm;
 mod conv2d;
 mod dropout;
 mod flatten;
+mod geometry;
 #[cfg(test)]
 mod gradients;
 mod layer;
@@ -42,9 +43,10 @@ mod summary;
 
 pub use crate::kernel::Isa;
 pub use batch_norm::BatchNorm;
-pub use conv2d::{Conv2d, Padding};
+pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
+pub use geometry::Padding;
 pub use layer::{Initializer, Layer, ParameterShape};
 pub use linear::Linear;
 pub use loss::cross_entropy;

@@ -46,6 +46,17 @@ impl Sequential {
         }
     }
 
+    /// The shape that goes in, without the batch.
+    pub(crate) fn input(&self) -> &[usize] {
+        &self.input
+    }
+
+    /// The layers in their order, each with the places of its parameters among the network's.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = (&dyn Layer, Range<usize>)> {
+        let layers = self.layers.iter();
+        layers.map(|placed| (&*placed.layer, placed.parameters.clone()))
+    }
+
     /// The layers with their shapes and numbers of parameters, as a table to print.
     pub fn summary(&self) -> Summary {
         let rows = self.layers.iter().map(|placed| {

@@ -1,0 +1,182 @@
+//! Batch normalization.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::stage::{Data, Moment, Places, Rows, Stage, chunk_rows};
+use crate::kernel::batch_norm::{self, GradientLines};
+use crate::kernel::shape::Picture;
+use crate::nn::BatchNorm;
+
+/// Batch normalization; `places` are those of scale and shift.
+#[derive(Debug)]
+pub(super) struct BatchNormStage {
+    layer: BatchNorm,
+    shape: Picture,
+    places: Places,
+    /// Those of the running mean and variance among the statistics.
+    running: Places,
+    sums: ChunkedSums,
+    /// Per channel: of this batch in training, else the running ones.
+    mean: Vec<f32>,
+    inverse: Vec<f32>,
+    /// Per channel: what the pixels are multiplied by, and what is added.
+    factor: Vec<f32>,
+    offset: Vec<f32>,
+    /// Per channel, on the way back.
+    slope: Vec<f32>,
+    zeros: Vec<f32>,
+}
+
+impl BatchNormStage {
+    pub(super) fn new(layer: BatchNorm, shape: Picture, places: Places, running: Places) -> Self {
+        let zeros = || vec![0.0; shape.stride];
+        Self {
+            layer,
+            shape,
+            places,
+            running,
+            sums: ChunkedSums::default(),
+            mean: zeros(),
+            inverse: zeros(),
+            factor: zeros(),
+            offset: zeros(),
+            slope: zeros(),
+            zeros: zeros(),
+        }
+    }
+
+    /// Takes mean and variance of the batch, and lets the running ones follow.
+    fn measure(&mut self, moment: &Moment<'_>, input: &[f32], statistics: &mut [f32]) {
+        let (row, stride, isa) = (self.shape.len(), self.shape.stride, moment.isa);
+        let count = (moment.rows * self.shape.pixels()) as f64;
+        let (means, variances) = self.running.split(statistics);
+
+        self.sums.add_up(moment.rows, stride, |rows, sums| {
+            let rows = &input[rows.start * row..rows.end * row];
+            batch_norm::sum(isa, false, rows, &self.zeros, sums);
+        });
+        for (channel, running) in means.iter_mut().enumerate() {
+            let mean = self.sums.totals[channel] / count;
+            self.mean[channel] = mean as f32;
+            self.layer.follow_value(running, mean);
+        }
+        self.sums.add_up(moment.rows, stride, |rows, sums| {
+            let rows = &input[rows.start * row..rows.end * row];
+            batch_norm::sum(isa, true, rows, &self.mean, sums);
+        });
+        for (channel, running) in variances.iter_mut().enumerate() {
+            let sum = self.sums.totals[channel];
+            self.inverse[channel] = self.layer.inverse_deviation(sum / count);
+            // The unbiased estimate, as PyTorch and TensorFlow's fused layer keep it.
+            self.layer.follow_value(running, sum / (count.max(2.0) - 1.0));
+        }
+    }
+}
+
+impl Stage for BatchNormStage {
+    fn output(&self) -> Picture {
+        self.shape
+    }
+
+    fn prepare(&mut self, _: &Moment<'_>, _: &[f32]) {}
+
+    fn forward(&mut self, moment: &Moment<'_>, data: Data<'_>, input: &[f32], output: &mut [f32]) {
+        let row = self.shape.len();
+        if moment.pass.is_training() {
+            self.measure(moment, input, data.statistics);
+        } else {
+            let (means, variances) = self.running.split(data.statistics);
+            self.mean[..means.len()].copy_from_slice(means);
+            for (inverse, &mut variance) in self.inverse.iter_mut().zip(variances) {
+                *inverse = self.layer.inverse_deviation(variance.into());
+            }
+        }
+        let scale = &data.values[self.places.weight.clone()];
+        let shift = &data.values[self.places.bias.clone()];
+        for channel in 0..self.shape.channels {
+            self.factor[channel] = scale[channel] * self.inverse[channel];
+            self.offset[channel] = shift[channel] - self.mean[channel] * self.factor[channel];
+        }
+        let per_chunk = chunk_rows(moment.rows);
+        input[..moment.rows * row]
+            .par_chunks(per_chunk * row)
+            .zip(output[..moment.rows * row].par_chunks_mut(per_chunk * row))
+            .for_each(|(input, output)| {
+                batch_norm::line(moment.isa, input, &self.factor, &self.offset, output);
+            });
+    }
+
+    fn backward(
+        &mut self,
+        moment: &Moment<'_>,
+        _: &[f32],
+        rows: Rows<'_>,
+        d_input: Option<&mut [f32]>,
+        gradients: &mut [f32],
+    ) {
+        let (row, stride, isa) = (self.shape.len(), self.shape.stride, moment.isa);
+        let count = (moment.rows * self.shape.pixels()) as f64;
+        let (input, d_output) = (rows.input, &*rows.d_output);
+        self.sums.add_up(moment.rows, 2 * stride, |rows, sums| {
+            let rows = rows.start * row..rows.end * row;
+            let sums = sums.split_at_mut(stride);
+            batch_norm::gradient_sums(isa, &input[rows.clone()], &self.mean, &d_output[rows], sums);
+        });
+        let (scale, shift) = self.places.split(gradients);
+        for channel in 0..self.shape.channels {
+            let sum = self.sums.totals[channel];
+            let inverse = f64::from(self.inverse[channel]);
+            let factor = f64::from(self.factor[channel]);
+            let product = self.sums.totals[stride + channel] * inverse;
+            shift[channel] = sum as f32;
+            scale[channel] = product as f32;
+            // d_input = factor · (d_output − mean of d_output − normalized · mean of (normalized · d_output))
+            self.slope[channel] = (-factor * inverse * product / count) as f32;
+            self.offset[channel] = (-factor * sum / count) as f32;
+        }
+        let Some(d_input) = d_input else { return };
+        let lines = GradientLines {
+            center: &self.mean,
+            factor: &self.factor,
+            slope: &self.slope,
+            offset: &self.offset,
+        };
+        let per_chunk = chunk_rows(moment.rows);
+        input[..moment.rows * row]
+            .par_chunks(per_chunk * row)
+            .zip(d_output[..moment.rows * row].par_chunks(per_chunk * row))
+            .zip(d_input[..moment.rows * row].par_chunks_mut(per_chunk * row))
+            .for_each(|((input, d_output), d_input)| {
+                batch_norm::gradient(isa, input, &lines, d_output, d_input);
+            });
+    }
+}
+
+/// Sums over a batch, chunk by chunk.
+#[derive(Debug, Default)]
+struct ChunkedSums {
+    chunks: Vec<f32>,
+    totals: Vec<f64>,
+}
+
+impl ChunkedSums {
+    /// Lets `add` add up each chunk's rows in `width` places, and adds up the chunks in their order.
+    fn add_up(&mut self, rows: usize, width: usize, add: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+        let per_chunk = chunk_rows(rows);
+        self.chunks.clear();
+        self.chunks.resize(rows.div_ceil(per_chunk) * width, 0.0);
+        let chunks = self.chunks.par_chunks_exact_mut(width).enumerate();
+        chunks.for_each(|(index, sums)| {
+            let first = index * per_chunk;
+            add(first..rows.min(first + per_chunk), sums);
+        });
+        self.totals.clear();
+        self.totals.resize(width, 0.0);
+        for chunk in self.chunks.chunks_exact(width) {
+            let sums = self.totals.iter_mut().zip(chunk);
+            sums.for_each(|(total, &sum)| *total += f64::from(sum));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a stage of the engine is.
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use crate::kernel::Isa;
+use crate::kernel::shape::Picture;
+use crate::nn::Pass;
+
+/// One or several layers that are computed together, with the memory that the way back needs.
+///
+/// Inputs and outputs are rows of [`Picture`]s in the kernels' layout. Buffers are kept from step to step; they may be
+/// longer than the rows of this step need.
+pub(super) trait Stage: Debug + Send {
+    /// The shape of a row that comes out.
+    fn output(&self) -> Picture;
+
+    /// Makes room for the rows of this pass, and packs the weights in `values` as the kernels want them.
+    fn prepare(&mut self, moment: &Moment<'_>, values: &[f32]);
+
+    /// Computes the output of all rows.
+    fn forward(&mut self, moment: &Moment<'_>, data: Data<'_>, input: &[f32], output: &mut [f32]);
+
+    /// Computes the gradients of the parameters and, if it is asked for, of the input. `d_output` is free to be changed.
+    fn backward(
+        &mut self,
+        moment: &Moment<'_>,
+        values: &[f32],
+        rows: Rows<'_>,
+        d_input: Option<&mut [f32]>,
+        gradients: &mut [f32],
+    );
+}
+
+/// What all stages of a pass have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment<'a> {
+    pub(super) isa: Isa,
+    pub(super) rows: usize,
+    pub(super) pass: &'a Pass,
+}
+
+/// A network's numbers.
+pub(super) struct Data<'a> {
+    /// Those that gradients change.
+    pub(super) values: &'a [f32],
+    /// The others, which training passes change.
+    pub(super) statistics: &'a mut [f32],
+}
+
+/// What came in and out on the way forward, and the gradient of what came out.
+pub(super) struct Rows<'a> {
+    pub(super) input: &'a [f32],
+    pub(super) output: &'a [f32],
+    pub(super) d_output: &'a mut [f32],
+}
+
+/// Where a layer's weight and bias are in the flat buffers.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    pub(super) weight: Range<usize>,
+    pub(super) bias: Range<usize>,
+}
+
+impl Places {
+    /// The gradients of weight and bias, which lies right behind it.
+    pub(super) fn split<'a>(&self, gradients: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32]) {
+        gradients[self.weight.start..self.bias.end].split_at_mut(self.weight.len())
+    }
+}
+
+/// The rows of a batch that are summed up together, chunk by chunk. It follows from their number alone, so sums over
+/// the batch are the same to the bit for any number of threads.
+pub(super) fn chunk_rows(rows: usize) -> usize {
+    rows.div_ceil((rows / 8).clamp(1, 8))
+}
+
+/// The rows that a thread takes at once where nothing is summed up: a quarter of its share, so that threads that are
+/// held up can be helped, and a few where there are many.
+pub(super) fn block_rows(rows: usize) -> usize {
+    (rows / (4 * rayon::current_num_threads())).clamp(1, 8)
+}
+
+/// Makes a buffer at least this long.
+pub(super) fn reserve(buffer: &mut Vec<f32>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+}
