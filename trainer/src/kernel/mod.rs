@@ -2,9 +2,11 @@
 #![allow(dead_code)]
 
 mod isa;
+pub(crate) mod scratch;
 pub(crate) mod shape;
 pub(crate) mod tile;
 mod vector;
+pub(crate) mod winograd;
 
 pub use isa::Isa;
 pub(crate) use isa::{Kernel, run};
