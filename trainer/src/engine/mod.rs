@@ -175,11 +175,17 @@ impl Engine {
         batch: Batch<'_>,
         pass: &'a Pass,
     ) -> Result<Moment<'a>> {
-        let Compiled { input, stages, .. } = &mut self.network;
+        let Compiled {
+            input,
+            stages,
+            values: trained,
+            statistics: others,
+            ..
+        } = &mut self.network;
         let rows = batch.labels.len();
         let picture = input.channels * input.pixels();
-        check("number of parameters", values.len(), self.network.values)?;
-        check("number of statistics", statistics.len(), self.network.statistics)?;
+        check("number of parameters", values.len(), *trained)?;
+        check("number of statistics", statistics.len(), *others)?;
         check("numbers of the images", batch.images.len(), rows * picture)?;
         let moment = Moment {
             isa: self.isa,

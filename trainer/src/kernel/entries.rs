@@ -6,6 +6,7 @@ use super::{BLOCK, Isa, Kernel, Vector, run};
 
 /// The gradients of one picture that are not 0: at most one for each output of the pool. Serves picture after picture
 /// without allocating.
+#[derive(Debug)]
 pub(crate) struct Entries {
     shape: Convolution,
     pool: Pool,
@@ -26,6 +27,7 @@ struct Target {
 }
 
 /// Lists of gradients, each with an offset.
+#[derive(Debug)]
 struct Lists {
     /// How far the lists lie apart.
     capacity: usize,
@@ -70,6 +72,7 @@ impl Lists {
 
 /// Writes to lists, which it points to.
 #[derive(Clone, Copy)]
+#[derive(Debug)]
 struct Writer {
     ends: *mut u32,
     offsets: *mut u32,

@@ -10,10 +10,12 @@ pub(crate) mod layout;
 pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod pool;
+pub(crate) mod scratch;
 pub(crate) mod shape;
 pub(crate) mod sparse;
 pub(crate) mod tile;
 mod vector;
+pub(crate) mod winograd;
 
 pub use isa::Isa;
 pub(crate) use isa::{Kernel, run};

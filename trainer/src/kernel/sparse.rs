@@ -129,7 +129,7 @@ unsafe fn sum<V: Vector>(numbers: &[f32]) -> f32 {
         for register in registers {
             sum = sum.add(V::load(register.as_ptr()));
         }
-        sum.sum() + rest
+        V::sums([sum, V::zero(), V::zero(), V::zero()])[0] + rest
     }
 }
 
