@@ -1,11 +1,10 @@
 //! Batch normalization.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::stage::{Data, Moment, Places, Rows, Stage, chunk_rows};
 use crate::kernel::batch_norm::{self, GradientLines};
+use crate::kernel::scratch::with_scratch;
 use crate::kernel::shape::Picture;
 use crate::nn::BatchNorm;
 
@@ -53,24 +52,25 @@ impl BatchNormStage {
         let count = (moment.rows * self.shape.pixels()) as f64;
         let (means, variances) = self.running.split(statistics);
 
-        self.sums.add_up(moment.rows, stride, |rows, sums| {
-            let rows = &input[rows.start * row..rows.end * row];
-            batch_norm::sum(isa, false, rows, &self.zeros, sums);
+        self.sums.add_up(moment.rows, stride, |index, sums| {
+            let pixels = &input[index * row..][..row];
+            batch_norm::sum(isa, false, pixels, &self.zeros, sums);
         });
         for (channel, running) in means.iter_mut().enumerate() {
             let mean = self.sums.totals[channel] / count;
             self.mean[channel] = mean as f32;
             self.layer.follow_value(running, mean);
         }
-        self.sums.add_up(moment.rows, stride, |rows, sums| {
-            let rows = &input[rows.start * row..rows.end * row];
-            batch_norm::sum(isa, true, rows, &self.mean, sums);
+        self.sums.add_up(moment.rows, stride, |index, sums| {
+            let pixels = &input[index * row..][..row];
+            batch_norm::sum(isa, true, pixels, &self.mean, sums);
         });
         for (channel, running) in variances.iter_mut().enumerate() {
             let sum = self.sums.totals[channel];
             self.inverse[channel] = self.layer.inverse_deviation(sum / count);
             // The unbiased estimate, as PyTorch and TensorFlow's fused layer keep it.
-            self.layer.follow_value(running, sum / (count.max(2.0) - 1.0));
+            self.layer
+                .follow_value(running, sum / (count.max(2.0) - 1.0));
         }
     }
 }
@@ -97,14 +97,15 @@ impl Stage for BatchNormStage {
         let shift = &data.values[self.places.bias.clone()];
         for channel in 0..self.shape.channels {
             self.factor[channel] = scale[channel] * self.inverse[channel];
-            self.offset[channel] = shift[channel] - self.mean[channel] * self.factor[channel];
+            self.offset[channel] = shift[channel];
         }
         let per_chunk = chunk_rows(moment.rows);
         input[..moment.rows * row]
             .par_chunks(per_chunk * row)
             .zip(output[..moment.rows * row].par_chunks_mut(per_chunk * row))
             .for_each(|(input, output)| {
-                batch_norm::line(moment.isa, input, &self.factor, &self.offset, output);
+                let lines = (&*self.mean, &*self.factor, &*self.offset);
+                batch_norm::normalize(moment.isa, input, lines, output);
             });
     }
 
@@ -119,10 +120,11 @@ impl Stage for BatchNormStage {
         let (row, stride, isa) = (self.shape.len(), self.shape.stride, moment.isa);
         let count = (moment.rows * self.shape.pixels()) as f64;
         let (input, d_output) = (rows.input, &*rows.d_output);
-        self.sums.add_up(moment.rows, 2 * stride, |rows, sums| {
-            let rows = rows.start * row..rows.end * row;
+        self.sums.add_up(moment.rows, 2 * stride, |index, sums| {
+            let pixels = index * row..(index + 1) * row;
+            let (input, d_output) = (&input[pixels.clone()], &d_output[pixels]);
             let sums = sums.split_at_mut(stride);
-            batch_norm::gradient_sums(isa, &input[rows.clone()], &self.mean, &d_output[rows], sums);
+            batch_norm::gradient_sums(isa, input, &self.mean, d_output, sums);
         });
         let (scale, shift) = self.places.split(gradients);
         for channel in 0..self.shape.channels {
@@ -154,29 +156,37 @@ impl Stage for BatchNormStage {
     }
 }
 
-/// Sums over a batch, chunk by chunk.
+/// Sums over a batch. A row's are taken in `f32`, all others in `f64`: their rounding would add up over the pixels on the
+/// way back.
 #[derive(Debug, Default)]
 struct ChunkedSums {
-    chunks: Vec<f32>,
+    chunks: Vec<f64>,
     totals: Vec<f64>,
 }
 
 impl ChunkedSums {
-    /// Lets `add` add up each chunk's rows in `width` places, and adds up the chunks in their order.
-    fn add_up(&mut self, rows: usize, width: usize, add: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+    /// Lets `add` add up each row in `width` places, and adds up the rows of each chunk, then the chunks in their order.
+    fn add_up(&mut self, rows: usize, width: usize, add: impl Fn(usize, &mut [f32]) + Sync) {
         let per_chunk = chunk_rows(rows);
         self.chunks.clear();
         self.chunks.resize(rows.div_ceil(per_chunk) * width, 0.0);
         let chunks = self.chunks.par_chunks_exact_mut(width).enumerate();
-        chunks.for_each(|(index, sums)| {
+        chunks.for_each(|(index, totals)| {
             let first = index * per_chunk;
-            add(first..rows.min(first + per_chunk), sums);
+            with_scratch(width, |sums| {
+                for row in first..rows.min(first + per_chunk) {
+                    sums.fill(0.0);
+                    add(row, sums);
+                    let sums = totals.iter_mut().zip(&*sums);
+                    sums.for_each(|(total, &sum)| *total += f64::from(sum));
+                }
+            });
         });
         self.totals.clear();
         self.totals.resize(width, 0.0);
         for chunk in self.chunks.chunks_exact(width) {
             let sums = self.totals.iter_mut().zip(chunk);
-            sums.for_each(|(total, &sum)| *total += f64::from(sum));
+            sums.for_each(|(total, sum)| *total += sum);
         }
     }
 }

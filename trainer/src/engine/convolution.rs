@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::stage::{Data, Moment, Places, Rows, Stage, block_rows, chunk_rows, reserve};
+use crate::kernel::entries::Entries;
 use crate::kernel::scratch::with_scratch;
 use crate::kernel::shape::{Convolution, Picture, Pool, SLACK};
-use crate::kernel::entries::Entries;
 use crate::kernel::sparse;
 use crate::kernel::{Isa, activation, convolution, layout, pool, winograd};
 
@@ -127,9 +127,14 @@ impl ConvolutionStage {
         d_input: Option<&mut [f32]>,
     ) {
         let shape = &self.shape;
-        let Chunk { sums, bias, entries } = chunk;
+        let Chunk {
+            sums,
+            bias,
+            entries,
+        } = chunk;
         let by_pixel = d_input.is_some();
-        let entries = entries.get_or_insert_with(|| Entries::new(shape, pool, self.rectify, by_pixel));
+        let entries =
+            entries.get_or_insert_with(|| Entries::new(shape, pool, self.rectify, by_pixel));
         entries.build(self.isa, output, d_output, places);
         self.with_border(1, input, |input| {
             sparse::weight_gradient(self.isa, entries, input, sums, bias);
@@ -196,7 +201,8 @@ impl Stage for ConvolutionStage {
         self.bias[..bias.len()].copy_from_slice(bias);
         if self.pool.is_some() {
             let pooled = moment.rows * self.output().len();
-            self.pooled_from.resize(self.pooled_from.len().max(pooled), 0);
+            self.pooled_from
+                .resize(self.pooled_from.len().max(pooled), 0);
         }
     }
 
@@ -205,7 +211,9 @@ impl Stage for ConvolutionStage {
         let own = self.output().len();
         let mut pooled_from = std::mem::take(&mut self.pooled_from);
         let this = &*self;
-        let blocks = output[..moment.rows * own].par_chunks_mut(block * own).enumerate();
+        let blocks = output[..moment.rows * own]
+            .par_chunks_mut(block * own)
+            .enumerate();
         // Where nothing is pooled there are no places, either.
         match this.pool {
             None => blocks.for_each(|(index, output)| {
@@ -220,7 +228,9 @@ impl Stage for ConvolutionStage {
                     with_scratch(images * this.shape.output.len(), |convolved| {
                         this.convolve(images, input, false, convolved);
                         let pictures = convolved.chunks_exact(pool.input.len());
-                        let outputs = output.chunks_exact_mut(own).zip(places.chunks_exact_mut(own));
+                        let outputs = output
+                            .chunks_exact_mut(own)
+                            .zip(places.chunks_exact_mut(own));
                         for (convolved, (output, places)) in pictures.zip(outputs) {
                             pool::forward(this.isa, &pool, this.rectify, convolved, output, places);
                         }
@@ -244,7 +254,9 @@ impl Stage for ConvolutionStage {
             values[self.places.weight.clone()]
                 .par_chunks_exact(unpadded)
                 .zip(self.packed_filters.par_chunks_exact_mut(filter))
-                .for_each(|(weights, packed)| convolution::pack_filter(&self.shape, weights, packed));
+                .for_each(|(weights, packed)| {
+                    convolution::pack_filter(&self.shape, weights, packed)
+                });
         }
         let per_chunk = chunk_rows(moment.rows);
         let count = moment.rows.div_ceil(per_chunk);
@@ -269,14 +281,22 @@ impl Stage for ConvolutionStage {
             .for_each(|(index, ((chunk, d_input), (output, d_output)))| {
                 let first = index * per_chunk;
                 let input = &rows.input[first * inner..];
-                chunk.clear(this.shape.output.channels * filter, this.shape.output.stride);
+                chunk.clear(
+                    this.shape.output.channels * filter,
+                    this.shape.output.stride,
+                );
                 match &this.pool {
                     None => {
                         if this.rectify {
                             activation::rectifier_gradient(this.isa, output, d_output);
                         }
                         let images = output.len() / own;
-                        this.backward_dense(images, chunk, (input, d_output), d_input.as_deref_mut());
+                        this.backward_dense(
+                            images,
+                            chunk,
+                            (input, d_output),
+                            d_input.as_deref_mut(),
+                        );
                     }
                     Some(pool) => {
                         for (image, output) in output.chunks_exact(own).enumerate() {
@@ -292,19 +312,26 @@ impl Stage for ConvolutionStage {
                 }
             });
         let (weight, bias) = self.places.split(gradients);
-        weight.par_chunks_exact_mut(unpadded).enumerate().for_each(|(index, weight)| {
-            let parts = chunks[..count].iter().map(|chunk| &chunk.sums[index * filter..][..filter]);
-            with_scratch(filter, |sums| {
-                sums.fill(0.0);
-                for part in parts {
-                    sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
-                }
-                convolution::unpack_filter(&self.shape, sums, weight);
+        weight
+            .par_chunks_exact_mut(unpadded)
+            .enumerate()
+            .for_each(|(index, weight)| {
+                let parts = chunks[..count]
+                    .iter()
+                    .map(|chunk| &chunk.sums[index * filter..][..filter]);
+                with_scratch(filter, |sums| {
+                    sums.fill(0.0);
+                    for part in parts {
+                        sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+                    }
+                    convolution::unpack_filter(&self.shape, sums, weight);
+                });
             });
-        });
         bias.fill(0.0);
         for chunk in &chunks[..count] {
-            bias.iter_mut().zip(&chunk.bias).for_each(|(sum, x)| *sum += x);
+            bias.iter_mut()
+                .zip(&chunk.bias)
+                .for_each(|(sum, x)| *sum += x);
         }
         self.chunks = chunks;
     }

@@ -62,7 +62,8 @@ impl LinearStage {
 
 /// The rows that a thread multiplies at once: its share, in whole tiles, because every share reads all weights.
 fn share_rows(rows: usize) -> usize {
-    rows.div_ceil(rayon::current_num_threads()).next_multiple_of(ROWS)
+    rows.div_ceil(rayon::current_num_threads())
+        .next_multiple_of(ROWS)
 }
 
 impl Stage for LinearStage {
@@ -72,7 +73,11 @@ impl Stage for LinearStage {
 
     fn prepare(&mut self, moment: &Moment<'_>, values: &[f32]) {
         self.isa = moment.isa;
-        let Linear { outputs, output_stride, .. } = self.shape;
+        let Linear {
+            outputs,
+            output_stride,
+            ..
+        } = self.shape;
         if let Some(packed) = &mut self.packed {
             let rows = packed.chunks_exact_mut(output_stride);
             let weights = values[self.places.weight.clone()].chunks_exact(outputs);
@@ -84,7 +89,11 @@ impl Stage for LinearStage {
     }
 
     fn forward(&mut self, moment: &Moment<'_>, data: Data<'_>, input: &[f32], output: &mut [f32]) {
-        let Linear { input_stride, output_stride, .. } = self.shape;
+        let Linear {
+            input_stride,
+            output_stride,
+            ..
+        } = self.shape;
         let share = share_rows(moment.rows);
         let weights = self.weights(data.values);
         input[..moment.rows * input_stride]
@@ -93,7 +102,14 @@ impl Stage for LinearStage {
             .for_each(|(input, output)| {
                 let rows = input.len() / input_stride;
                 linear::forward(
-                    self.isa, &self.shape, rows, input, weights, &self.bias, self.rectify, output,
+                    self.isa,
+                    &self.shape,
+                    rows,
+                    input,
+                    weights,
+                    &self.bias,
+                    self.rectify,
+                    output,
                 );
             });
     }
@@ -106,7 +122,12 @@ impl Stage for LinearStage {
         d_input: Option<&mut [f32]>,
         gradients: &mut [f32],
     ) {
-        let Linear { input_stride, outputs, output_stride, .. } = self.shape;
+        let Linear {
+            input_stride,
+            outputs,
+            output_stride,
+            ..
+        } = self.shape;
         let input = &rows.input[..moment.rows * input_stride];
         let d_output = &mut rows.d_output[..moment.rows * output_stride];
         if self.rectify {
@@ -115,14 +136,29 @@ impl Stage for LinearStage {
         }
         let (weight, bias) = self.places.split(gradients);
         self.bias_gradient.fill(0.0);
-        batch_norm::sum(self.isa, false, d_output, &self.zeros, &mut self.bias_gradient);
+        batch_norm::sum(
+            self.isa,
+            false,
+            d_output,
+            &self.zeros,
+            &mut self.bias_gradient,
+        );
         bias.copy_from_slice(&self.bias_gradient[..outputs]);
-        weight.par_chunks_mut(INPUTS * outputs).enumerate().for_each(|(index, weight)| {
-            let (first, rows) = (index * INPUTS, moment.rows);
-            linear::weight_gradient(
-                self.isa, &self.shape, rows, first, input, d_output, weight,
-            );
-        });
+        weight
+            .par_chunks_mut(INPUTS * outputs)
+            .enumerate()
+            .for_each(|(index, weight)| {
+                let (first, rows) = (index * INPUTS, moment.rows);
+                linear::weight_gradient(
+                    self.isa,
+                    &self.shape,
+                    rows,
+                    first,
+                    input,
+                    d_output,
+                    weight,
+                );
+            });
         if let Some(d_input) = d_input {
             let share = share_rows(moment.rows);
             let weights = self.weights(values);

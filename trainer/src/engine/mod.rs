@@ -34,6 +34,8 @@ mod convolution;
 mod linear;
 mod simple;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 use rayon::prelude::*;
 
@@ -54,8 +56,6 @@ pub struct Engine {
     /// Gradients of what came out of a stage, and of what went in.
     d_output: Vec<f32>,
     d_input: Vec<f32>,
-    /// Each row's loss, and whether its largest logit was its label's.
-    losses: Vec<(f32, bool)>,
 }
 
 /// Pictures and their labels.
@@ -87,7 +87,6 @@ impl Engine {
             network,
             d_output: Vec::new(),
             d_input: Vec::new(),
-            losses: Vec::new(),
         })
     }
 
@@ -221,7 +220,9 @@ impl Engine {
         reserve(&mut self.d_output, activations.len());
         let mut totals = Totals::default();
         let rows = self.d_output.chunks_exact_mut(logits.stride);
-        let rows = rows.zip(activations.chunks_exact(logits.stride)).zip(labels);
+        let rows = rows
+            .zip(activations.chunks_exact(logits.stride))
+            .zip(labels);
         for ((gradient, activations), &label) in rows {
             gradient.copy_from_slice(activations);
             let row = &mut gradient[..logits.channels];

@@ -21,7 +21,9 @@ impl Stage for RectifierStage {
     fn forward(&mut self, moment: &Moment<'_>, _: Data<'_>, input: &[f32], output: &mut [f32]) {
         let count = moment.rows * self.0.len();
         // Written so that NaN stays.
-        let rectified = input[..count].iter().map(|&x| if x < 0.0 { 0.0 } else { x });
+        let rectified = input[..count]
+            .iter()
+            .map(|&x| if x < 0.0 { 0.0 } else { x });
         output.iter_mut().zip(rectified).for_each(|(y, x)| *y = x);
     }
 
@@ -36,7 +38,11 @@ impl Stage for RectifierStage {
         if let Some(d_input) = d_input {
             let count = moment.rows * self.0.len();
             d_input[..count].copy_from_slice(&rows.d_output[..count]);
-            activation::rectifier_gradient(moment.isa, &rows.output[..count], &mut d_input[..count]);
+            activation::rectifier_gradient(
+                moment.isa,
+                &rows.output[..count],
+                &mut d_input[..count],
+            );
         }
     }
 }
@@ -143,14 +149,21 @@ impl Stage for DropoutStage {
 
     fn forward(&mut self, moment: &Moment<'_>, _: Data<'_>, input: &[f32], output: &mut [f32]) {
         let row = self.shape.len();
-        let (input, output) = (&input[..moment.rows * row], &mut output[..moment.rows * row]);
+        let (input, output) = (
+            &input[..moment.rows * row],
+            &mut output[..moment.rows * row],
+        );
         if !moment.pass.is_training() {
             return output.copy_from_slice(input);
         }
         let pass = moment.pass.in_layer(self.layer);
         let mut mask = std::mem::take(&mut self.mask);
         mask.par_chunks_exact_mut(row)
-            .zip(input.par_chunks_exact(row).zip(output.par_chunks_exact_mut(row)))
+            .zip(
+                input
+                    .par_chunks_exact(row)
+                    .zip(output.par_chunks_exact_mut(row)),
+            )
             .enumerate()
             .with_min_len(8)
             .for_each(|(index, (mask, (input, output)))| {
@@ -171,7 +184,11 @@ impl Stage for DropoutStage {
     ) {
         let Some(d_input) = d_input else { return };
         let d_input = &mut d_input[..moment.rows * self.shape.len()];
-        let products = rows.d_output.iter().zip(&self.mask).map(|(g, factor)| g * factor);
+        let products = rows
+            .d_output
+            .iter()
+            .zip(&self.mask)
+            .map(|(g, factor)| g * factor);
         d_input.iter_mut().zip(products).for_each(|(d, g)| *d = g);
     }
 }
@@ -194,7 +211,9 @@ impl Stage for FlattenStage {
             .par_chunks(per_chunk * inner)
             .zip(output.par_chunks_mut(per_chunk * outer.len()))
             .for_each(|(input, output)| {
-                let rows = input.chunks_exact(inner).zip(output.chunks_exact_mut(outer.len()));
+                let rows = input
+                    .chunks_exact(inner)
+                    .zip(output.chunks_exact_mut(outer.len()));
                 for (input, output) in rows {
                     let (features, rest) = output.split_at_mut(outer.channels);
                     layout::to_channels(&self.0, input, features);
@@ -218,7 +237,9 @@ impl Stage for FlattenStage {
             .par_chunks_mut(per_chunk * inner)
             .zip(rows.d_output.par_chunks(per_chunk * outer.len()))
             .for_each(|(d_input, d_output)| {
-                let rows = d_input.chunks_exact_mut(inner).zip(d_output.chunks_exact(outer.len()));
+                let rows = d_input
+                    .chunks_exact_mut(inner)
+                    .zip(d_output.chunks_exact(outer.len()));
                 for (d_input, d_output) in rows {
                     layout::to_pixels(&self.0, &d_output[..outer.channels], d_input);
                 }

@@ -57,14 +57,21 @@ impl Panel for Sum<'_> {
     }
 }
 
-/// `output = input · factor + offset` per channel.
-pub(crate) fn line(isa: Isa, input: &[f32], factor: &[f32], offset: &[f32], output: &mut [f32]) {
-    check(input.len(), factor.len());
-    assert_eq!((factor.len(), input.len()), (offset.len(), output.len()));
+/// `output = (input − center) · factor + offset` per channel.
+pub(crate) fn normalize(
+    isa: Isa,
+    input: &[f32],
+    (center, factor, offset): (&[f32], &[f32], &[f32]),
+    output: &mut [f32],
+) {
+    check(input.len(), center.len());
+    assert_eq!([factor.len(), offset.len()], [center.len(); 2]);
+    assert_eq!(input.len(), output.len());
     run(
         isa,
-        Line {
+        Normalize {
             input,
+            center,
             factor,
             offset,
             output,
@@ -72,36 +79,39 @@ pub(crate) fn line(isa: Isa, input: &[f32], factor: &[f32], offset: &[f32], outp
     );
 }
 
-struct Line<'a> {
+struct Normalize<'a> {
     input: &'a [f32],
+    center: &'a [f32],
     factor: &'a [f32],
     offset: &'a [f32],
     output: &'a mut [f32],
 }
 
-impl Kernel for Line<'_> {
+impl Kernel for Normalize<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Vector>(mut self) {
         // SAFETY: the caller's.
-        unsafe { panels::<V>(self.factor.len(), &mut self) }
+        unsafe { panels::<V>(self.center.len(), &mut self) }
     }
 }
 
-impl Panel for Line<'_> {
+impl Panel for Normalize<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector, const WIDE: usize>(&mut self, column: usize) {
-        let stride = self.factor.len();
-        // SAFETY: every pixel has as many numbers as there are factors and offsets.
+        let stride = self.center.len();
+        // SAFETY: every pixel has as many numbers as there are centers, factors and offsets.
         unsafe {
+            let center: [V; WIDE] = load(self.center, column);
             let factor: [V; WIDE] = load(self.factor, column);
             let offset: [V; WIDE] = load(self.offset, column);
             let pixels = self.input.chunks_exact(stride);
             for (pixel, output) in pixels.zip(self.output.chunks_exact_mut(stride)) {
                 let mut values: [V; WIDE] = load(pixel, column);
                 for wide in 0..WIDE {
-                    values[wide] = values[wide].mul_add(factor[wide], offset[wide]);
+                    let distance = values[wide].sub(center[wide]);
+                    values[wide] = distance.mul_add(factor[wide], offset[wide]);
                 }
                 store(values, output, column);
             }

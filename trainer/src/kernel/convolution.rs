@@ -195,10 +195,10 @@ impl Windows {
             width: output.width,
             height: output.height,
             right,
-            // From the place after a row's last window to the next row's first.
-            down: step * input.row() - output.width * right,
+            // From the place after a row's last window to the next row's first; backwards, if windows overlap the edge.
+            down: (step * input.row()).wrapping_sub(output.width * right),
             // From the place after the last row to the next picture.
-            over: input.len() - output.height * step * input.row(),
+            over: input.len().wrapping_sub(output.height * step * input.row()),
         }
     }
 

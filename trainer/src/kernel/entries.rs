@@ -71,8 +71,7 @@ impl Lists {
 }
 
 /// Writes to lists, which it points to.
-#[derive(Clone, Copy)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Writer {
     ends: *mut u32,
     offsets: *mut u32,

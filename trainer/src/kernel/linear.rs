@@ -277,6 +277,9 @@ impl Panel for WeightGradient<'_> {
             ..
         } = self.shape;
         let columns = (WIDE * V::LANES).min(outputs.saturating_sub(column));
+        if columns == 0 {
+            return;
+        }
         // SAFETY: all lengths were compared with the shape's.
         unsafe {
             for first in (0..self.count).step_by(ROWS) {

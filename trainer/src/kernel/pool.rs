@@ -90,7 +90,11 @@ impl Kernel for Forward<'_> {
     unsafe fn run<V: Vector>(self) {
         let pool = self.pool;
         let Pool {
-            window, step, top, left, ..
+            window,
+            step,
+            top,
+            left,
+            ..
         } = *pool;
         let stride = pool.input.stride;
         let pixels = self

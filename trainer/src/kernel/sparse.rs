@@ -112,7 +112,7 @@ impl Kernel for DataGradient<'_> {
 }
 
 /// So many numbers stay in the cache nearest to the processor, with room for others.
-const CACHED: usize = 1<<24;
+const CACHED: usize = 1 << 24;
 
 /// The sum of many numbers, a register of them at a time.
 ///
@@ -158,16 +158,17 @@ impl Windows {
         while column < self.columns {
             let lists = lists.clone();
             // SAFETY: the caller's.
-            column += V::LANES * unsafe {
-                match (self.columns - column) / V::LANES {
-                    20.. if self.fits::<V>(20) => self.tiles::<V, 20>(column, lists),
-                    12.. if self.fits::<V>(12) => self.tiles::<V, 12>(column, lists),
-                    6.. if self.fits::<V>(6) => self.tiles::<V, 6>(column, lists),
-                    4.. => self.tiles::<V, 4>(column, lists),
-                    2.. => self.tiles::<V, 2>(column, lists),
-                    _ => self.tiles::<V, 1>(column, lists),
-                }
-            };
+            column += V::LANES
+                * unsafe {
+                    match (self.columns - column) / V::LANES {
+                        20.. if self.fits::<V>(20) => self.tiles::<V, 20>(column, lists),
+                        12.. if self.fits::<V>(12) => self.tiles::<V, 12>(column, lists),
+                        6.. if self.fits::<V>(6) => self.tiles::<V, 6>(column, lists),
+                        4.. => self.tiles::<V, 4>(column, lists),
+                        2.. => self.tiles::<V, 2>(column, lists),
+                        _ => self.tiles::<V, 1>(column, lists),
+                    }
+                };
         }
     }
 

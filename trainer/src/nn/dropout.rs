@@ -55,7 +55,8 @@ impl Layer for Dropout {
             let drop = |_| if random.unit() < self.rate { 0.0 } else { kept };
             mask.extend((0..features).map(drop));
         }
-        input * Tensor::from_vec(mask, input.shape(), input.device())?
+        let mask = Tensor::from_vec(mask, input.shape(), input.device())?;
+        input * mask.to_dtype(input.dtype())?
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, Var, WithDType};
 use rayon::prelude::*;
 
 use super::geometry::Side;
@@ -76,7 +77,12 @@ impl Layer for MaxPool2d {
 }
 
 /// Pools one channel of one picture, and notes where each value came from.
-fn pool([vertical, horizontal]: &[Side; 2], input: &[f32], output: &mut [f32], places: &mut [u32]) {
+fn pool<T: WithDType>(
+    [vertical, horizontal]: &[Side; 2],
+    input: &[T],
+    output: &mut [T],
+    places: &mut [u32],
+) {
     let width = horizontal.size;
     let cells = output.iter_mut().zip(places).enumerate();
     for (i, (value, place)) in cells {
@@ -87,7 +93,7 @@ fn pool([vertical, horizontal]: &[Side; 2], input: &[f32], output: &mut [f32], p
         for row in rows {
             for column in columns.clone() {
                 let candidate = input[row * width + column];
-                if candidate > largest || (candidate.is_nan() && !largest.is_nan()) {
+                if candidate > largest || (is_nan(candidate) && !is_nan(largest)) {
                     (largest, at) = (candidate, row * width + column);
                 }
             }
@@ -110,41 +116,78 @@ impl CustomOp1 for Operation {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let input = slice(storage, layout)?;
-        let (rows, channels, height, width) = layout.shape().dims4()?;
+        let (rows, channels, ..) = layout.shape().dims4()?;
+        let [vertical, horizontal] = &self.sides;
+        let pooled = match storage.dtype() {
+            DType::F64 => self.pool_planes::<f64>(rows * channels, storage, layout)?,
+            _ => self.pool_planes::<f32>(rows * channels, storage, layout)?,
+        };
+        let shape = (rows, channels, vertical.windows, horizontal.windows);
+        Ok((pooled, shape.into()))
+    }
+
+    fn bwd(&self, input: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        match input.dtype() {
+            DType::F64 => self.scatter::<f64>(input, gradient).map(Some),
+            _ => self.scatter::<f32>(input, gradient).map(Some),
+        }
+    }
+}
+
+impl Operation {
+    /// Numbers of a channel of a picture, before and after.
+    fn areas(&self) -> (usize, usize) {
         let [vertical, horizontal] = &self.sides;
         let pooled = vertical.windows * horizontal.windows;
-        let mut output = vec![0.0; rows * channels * pooled];
+        (vertical.size * horizontal.size, pooled)
+    }
+
+    fn pool_planes<T: WithDType>(
+        &self,
+        planes: usize,
+        storage: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<CpuStorage> {
+        let input = slice::<T>(storage, layout)?;
+        let (area, pooled) = self.areas();
+        let mut output = vec![T::zero(); planes * pooled];
         let mut places = vec![0; output.len()];
         output
             .par_chunks_mut(pooled)
             .zip(places.par_chunks_mut(pooled))
-            .zip(input.par_chunks(height * width))
+            .zip(input.par_chunks(area))
             .for_each(|((output, places), input)| pool(&self.sides, input, output, places));
         *self.places.lock().unwrap_or_else(PoisonError::into_inner) = places;
-        let shape = (rows, channels, vertical.windows, horizontal.windows);
-        Ok((CpuStorage::F32(output), shape.into()))
+        Ok(T::to_cpu_storage_owned(output))
     }
 
-    fn bwd(&self, input: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let (_, _, height, width) = input.dims4()?;
-        let pooled = output.dim(2)? * output.dim(3)?;
+    /// Gives each gradient to the place that its value came from.
+    fn scatter<T: WithDType>(&self, input: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let (area, pooled) = self.areas();
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut scattered = vec![0.0; input.elem_count()];
-        with_slice(gradient, |gradient| {
+        let mut scattered = vec![T::zero(); input.elem_count()];
+        with_slice(gradient, |gradient: &[T]| {
             scattered
-                .par_chunks_mut(height * width)
+                .par_chunks_mut(area)
                 .zip(gradient.par_chunks(pooled))
                 .zip(places.par_chunks(pooled))
                 .for_each(|((channel, gradient), places)| {
-                    for (&place, g) in places.iter().zip(gradient) {
+                    for (&place, &g) in places.iter().zip(gradient) {
                         channel[place as usize] += g;
                     }
                 });
             Ok(())
         })?;
-        Tensor::from_vec(scattered, input.shape(), input.device()).map(Some)
+        Tensor::from_vec(scattered, input.shape(), input.device())
     }
+}
+
+#[expect(
+    clippy::eq_op,
+    reason = "what is not equal to itself is NaN, in every type"
+)]
+fn is_nan<T: WithDType>(value: T) -> bool {
+    value != value
 }
 
 #[cfg(test)]

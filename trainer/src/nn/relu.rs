@@ -1,6 +1,7 @@
 //! The rectifier.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, Var, WithDType};
 
 use super::storage::{slice, with_slice};
 use super::{Layer, Pass};
@@ -34,23 +35,40 @@ impl CustomOp1 for Operation {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        // Written so that NaN stays.
-        let rectified = slice(storage, layout)?
-            .iter()
-            .map(|&x| if x < 0.0 { 0.0 } else { x });
-        Ok((CpuStorage::F32(rectified.collect()), layout.shape().clone()))
+        let rectified = match storage.dtype() {
+            DType::F64 => rectify::<f64>(storage, layout)?,
+            _ => rectify::<f32>(storage, layout)?,
+        };
+        Ok((rectified, layout.shape().clone()))
     }
 
     fn bwd(&self, _input: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let gradient = with_slice(output, |output| {
-            with_slice(gradient, |gradient| {
-                let passed = output.iter().zip(gradient);
-                let passed = passed.map(|(&y, &g)| if y > 0.0 { g } else { 0.0 });
-                Ok(passed.collect::<Vec<_>>())
-            })
-        })?;
-        Tensor::from_vec(gradient, output.shape(), output.device()).map(Some)
+        match output.dtype() {
+            DType::F64 => passed::<f64>(output, gradient).map(Some),
+            _ => passed::<f32>(output, gradient).map(Some),
+        }
     }
+}
+
+fn rectify<T: WithDType>(storage: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
+    let zero = T::zero();
+    // Written so that NaN stays.
+    let rectified = slice::<T>(storage, layout)?.iter();
+    let rectified = rectified.map(|&x| if x < zero { zero } else { x });
+    Ok(T::to_cpu_storage_owned(rectified.collect()))
+}
+
+/// What of the gradient passes.
+fn passed<T: WithDType>(output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let zero = T::zero();
+    let passed = with_slice(output, |output: &[T]| {
+        with_slice(gradient, |gradient: &[T]| {
+            let passed = output.iter().zip(gradient);
+            let passed = passed.map(|(&y, &g)| if y > zero { g } else { zero });
+            Ok(passed.collect::<Vec<_>>())
+        })
+    })?;
+    Tensor::from_vec(passed, output.shape(), output.device())
 }
 
 #[cfg(test)]

@@ -57,6 +57,35 @@ impl Sequential {
         layers.map(|placed| (&*placed.layer, placed.parameters.clone()))
     }
 
+    /// The same network in `f64`: a reference for what is computed in `f32`.
+    #[cfg(test)]
+    pub(crate) fn to_f64(&self) -> Self {
+        let parameters: Vec<_> = self
+            .parameters
+            .iter()
+            .map(|own| {
+                let value = own.value.to_dtype(candle_core::DType::F64).unwrap();
+                let value = Var::from_tensor(&value).unwrap();
+                Parameter {
+                    value,
+                    ..own.clone()
+                }
+            })
+            .collect();
+        let layers = self.layers.iter().map(|own| Placed {
+            name: own.name.clone(),
+            layer: Arc::clone(&own.layer),
+            output: own.output.clone(),
+            parameters: own.parameters.clone(),
+        });
+        Self {
+            input: self.input.clone(),
+            layers: layers.collect(),
+            values: parameters.iter().map(|own| own.value.clone()).collect(),
+            parameters,
+        }
+    }
+
     /// The layers with their shapes and numbers of parameters, as a table to print.
     pub fn summary(&self) -> Summary {
         let rows = self.layers.iter().map(|placed| {

@@ -1,0 +1,280 @@
+//! Tests: the engine's gradients against those of candle's tape, over networks of random shape.
+
+use candle_core::{DType, Device, Tensor};
+use feedline_pipeline::Random;
+use proptest::prelude::*;
+
+use super::*;
+use crate::models;
+use crate::nn::{
+    BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Padding, Relu, cross_entropy,
+};
+
+/// What a step on a batch comes to.
+#[derive(Debug, PartialEq)]
+struct Step {
+    totals: Totals,
+    gradients: Vec<f32>,
+    statistics: Vec<f32>,
+}
+
+fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build().unwrap().install(work)
+}
+
+const SHARE: f32 = 0.1;
+
+fn pass() -> Pass {
+    Pass::training(7, 3, 5)
+}
+
+/// Pictures and labels.
+struct Rows {
+    images: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+impl Rows {
+    /// Random numbers, or random small integers, which computers add and multiply without rounding: so that there are
+    /// ties.
+    fn new(network: &Sequential, rows: usize, ties: bool, random: &mut Random) -> Self {
+        let classes = logits(network);
+        let mut draw = |_| match ties {
+            true => random.below(3) as f32,
+            false => random.uniform(-1.0, 1.0),
+        };
+        let count = rows * network.input().iter().product::<usize>();
+        let images = (0..count).map(&mut draw).collect();
+        let labels = (0..rows).map(|row| (row % classes) as u32).collect();
+        Self { images, labels }
+    }
+}
+
+fn logits(network: &Sequential) -> usize {
+    Engine::new(network).unwrap().logits().channels
+}
+
+fn engine_step(network: &Sequential, rows: &Rows, isa: Isa, threads: usize) -> Step {
+    let mut engine = Engine::new(network).unwrap().isa(isa);
+    let (values, mut statistics) = engine.parameters(network).unwrap();
+    let mut gradients = vec![f32::NAN; values.len()];
+    let batch = Batch {
+        images: &rows.images,
+        labels: &rows.labels,
+    };
+    let pass = pass();
+    let totals = on_threads(threads, || {
+        // Twice: what a step leaves behind must not matter to the next.
+        let mut other = statistics.clone();
+        engine
+            .gradients(&values, &mut other, batch, 1.0, &pass, &mut gradients)
+            .unwrap();
+        engine
+            .gradients(
+                &values,
+                &mut statistics,
+                batch,
+                SHARE,
+                &pass,
+                &mut gradients,
+            )
+            .unwrap()
+    });
+    Step {
+        totals,
+        gradients,
+        statistics,
+    }
+}
+
+/// The same on candle's tape, in `f64`.
+fn tape_step(network: &Sequential, rows: &Rows) -> Step {
+    let network = network.to_f64();
+    let mut shape = vec![rows.labels.len()];
+    shape.extend(network.input());
+    let images = Tensor::from_slice(&rows.images, shape, &Device::Cpu).unwrap();
+    let images = images.to_dtype(DType::F64).unwrap();
+    let labels = Tensor::from_slice(&rows.labels, rows.labels.len(), &Device::Cpu).unwrap();
+    let logits = network.forward(&images, &pass()).unwrap();
+    let loss = cross_entropy(&logits, &labels).unwrap().sum_all().unwrap();
+    let right = logits.argmax(1).unwrap().eq(&labels).unwrap();
+    let right = right.to_vec1::<u8>().unwrap();
+    let store = (&loss * f64::from(SHARE)).unwrap().backward().unwrap();
+    let flat = |tensor: &Tensor| {
+        let tensor = tensor.flatten_all().unwrap().to_dtype(DType::F32);
+        tensor.unwrap().to_vec1::<f32>().unwrap()
+    };
+    let (mut gradients, mut statistics) = (vec![], vec![]);
+    for own in network.parameters() {
+        match own.trainable {
+            true => gradients.extend(flat(store.get(&own.value).unwrap())),
+            false => statistics.extend(flat(&own.value)),
+        }
+    }
+    Step {
+        totals: Totals {
+            loss: loss.to_scalar().unwrap(),
+            correct: right.into_iter().filter(|&own| own == 1).count(),
+        },
+        gradients,
+        statistics,
+    }
+}
+
+/// The largest difference of each parameter's gradients, as a share of the largest of them.
+fn worst(network: &Sequential, found: &[f32], expected: &[f32]) -> (f64, String) {
+    let (mut worst, mut start) = ((0.0, String::new()), 0);
+    // What is nothing but rounding of numbers that cancel out is no error.
+    let largest = |own: &[f32]| own.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    let floor = 1e-2 * largest(expected);
+    for own in network.parameters().iter().filter(|own| own.trainable) {
+        let end = start + own.value.elem_count();
+        let (found, expected) = (&found[start..end], &expected[start..end]);
+        let scale = largest(expected).max(floor).max(1e-12);
+        for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let error = f64::from((found - expected).abs() / scale);
+            if error.is_nan() || error > worst.0 {
+                worst = (
+                    error,
+                    format!("{} at {i}: {found}, expected {expected}", own.name),
+                );
+            }
+        }
+        start = end;
+    }
+    worst
+}
+
+/// Compares every set of instructions with the tape, and two threads with one.
+fn assert_agrees(network: &Sequential, rows: &Rows, tolerance: f64) {
+    let found: Vec<_> = Isa::available()
+        .into_iter()
+        .map(|isa| {
+            let one = engine_step(network, rows, isa, 1);
+            let two = engine_step(network, rows, isa, 2);
+            assert_eq!(one, two, "{isa:?} on one thread and on two");
+            (isa, one)
+        })
+        .collect();
+    let expected = tape_step(network, rows);
+    for (isa, step) in found {
+        let (error, place) = worst(network, &step.gradients, &expected.gradients);
+        assert!(error <= tolerance, "{isa:?}: {error:e}: {place}");
+        let difference = (step.totals.loss - expected.totals.loss).abs();
+        assert!(difference <= 1e-5 * (1.0 + expected.totals.loss), "{isa:?}");
+        assert_eq!(step.totals.correct, expected.totals.correct, "{isa:?}");
+        for (found, expected) in step.statistics.iter().zip(&expected.statistics) {
+            assert!(
+                (found - expected).abs() <= 1e-5 * (1.0 + expected.abs()),
+                "{isa:?}"
+            );
+        }
+    }
+}
+
+/// One convolution and what may stand behind it.
+#[derive(Debug, Clone)]
+struct Block {
+    norm_before: bool,
+    filters: usize,
+    kernel: usize,
+    stride: usize,
+    same: bool,
+    relu: usize,
+    pool: Option<(usize, usize, bool)>,
+    norm: bool,
+    dropout: bool,
+}
+
+fn block() -> impl Strategy<Value = Block> {
+    let kernel = (1usize..40, 1usize..6, 1usize..3, any::<bool>());
+    let pool = prop::option::of((1usize..4, 1usize..4, any::<bool>()));
+    let rest = (0usize..3, pool, any::<bool>(), any::<bool>(), any::<bool>());
+    (kernel, rest).prop_map(|((filters, kernel, stride, same), rest)| {
+        let (relu, pool, norm, dropout, norm_before) = rest;
+        Block {
+            norm_before: norm_before && norm,
+            filters,
+            kernel,
+            stride,
+            same,
+            relu,
+            pool,
+            norm,
+            dropout,
+        }
+    })
+}
+
+fn padding(same: bool) -> Padding {
+    if same { Padding::Same } else { Padding::Valid }
+}
+
+/// A network of these blocks, and two fully connected layers behind them.
+fn network(input: [usize; 3], blocks: &[Block], hidden: usize, seed: u64) -> Option<Sequential> {
+    let mut builder = Sequential::builder(input);
+    for block in blocks {
+        if block.norm_before {
+            builder = builder.add(BatchNorm::new());
+        }
+        let convolution = Conv2d::new(block.filters, block.kernel);
+        builder = builder.add(
+            convolution
+                .stride(block.stride)
+                .padding(padding(block.same)),
+        );
+        if block.relu == 1 {
+            builder = builder.add(Relu);
+        }
+        if let Some((window, stride, same)) = block.pool {
+            builder = builder.add(MaxPool2d::new(window, stride).padding(padding(same)));
+        }
+        if block.relu == 2 {
+            builder = builder.add(Relu);
+        }
+        if block.norm {
+            builder = builder.add(BatchNorm::new());
+        }
+        if block.dropout {
+            builder = builder.add(Dropout::new(0.3));
+        }
+    }
+    builder
+        .add(Flatten)
+        .add(Linear::new(hidden))
+        .add(Relu)
+        .add(Linear::new(3))
+        .build(seed, &Device::Cpu)
+        .ok()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn gradients_are_those_of_candles_tape(
+        (channels, height, width) in (1usize..20, 1usize..12, 1usize..12),
+        blocks in prop::collection::vec(block(), 0..3),
+        (rows, hidden, seed) in (1usize..20, 1usize..40, any::<u64>()),
+    ) {
+        let network = network([channels, height, width], &blocks, hidden, seed);
+        prop_assume!(network.is_some());
+        let network = network.unwrap();
+        let rows = Rows::new(&network, rows, false, &mut Random::new([seed]));
+        assert_agrees(&network, &rows, 1e-4);
+    }
+}
+
+#[test]
+fn the_networks_gradients_are_those_of_candles_tape() {
+    let device = Device::Cpu;
+    for (network, rows) in [
+        (models::softmax(1, &device).unwrap(), 20),
+        (models::mnist_cnn(0.5, 1, &device).unwrap(), 20),
+        (models::cifar_cnn(0.5, 1, &device).unwrap(), 10),
+    ] {
+        let rows = Rows::new(&network, rows, false, &mut Random::new([1]));
+        assert_agrees(&network, &rows, 2e-5);
+    }
+}
