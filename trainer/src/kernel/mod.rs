@@ -1,8 +1,11 @@
 //! The arithmetic of training on the CPU, on plain slices.
 #![allow(dead_code)]
 
+pub(crate) mod entries;
 mod isa;
+pub(crate) mod pool;
 pub(crate) mod shape;
+pub(crate) mod sparse;
 pub(crate) mod tile;
 mod vector;
 
