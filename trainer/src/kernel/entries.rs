@@ -196,8 +196,8 @@ impl Kernel for Build<'_> {
         let filter = self.entries.shape.padded_filter();
         let by_filter = self.entries.by_filter.clear();
         let by_pixel = self.entries.by_pixel.as_mut().map(Lists::clear);
-        // SAFETY: there is such a target, as there are as many as a power of two. Each output of the pool adds at most
-        // one entry to a list: a filter has room for all its outputs, and a pixel for those of all windows around it.
+        // SAFETY: nothing else borrows the lists. Each output of the pool adds at most one entry to a list: a filter has
+        // room for all its outputs, and a pixel for those of all windows around it.
         unsafe {
             if let Some(by_pixel) = by_pixel {
                 self.each(|index, target, gradient| {
@@ -240,7 +240,7 @@ impl Build<'_> {
                     gradients[lane] = d_output[lane].to_bits() & pool::mask(passes);
                 }
                 let first = block * BLOCK;
-                let count = shape.output.channels - first;
+                let count = shape.output.channels.saturating_sub(first);
                 for lane in 0..BLOCK.min(count) {
                     let place = usize::from(places[lane]) & (targets.len() - 1);
                     with(first + lane, targets[place], gradients[lane]);

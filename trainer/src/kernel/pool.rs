@@ -62,7 +62,8 @@ pub(super) fn check(pool: &Pool) {
     assert!(input.stride == output.stride && input.stride.is_multiple_of(BLOCK));
     assert!(input.channels == output.channels && input.channels <= input.stride);
     assert!((1..=16).contains(&pool.window) && pool.step > 0);
-    assert!(output.pixels() > 0 && pool.top < pool.window && pool.left < pool.window);
+    assert!(input.pixels() > 0 && output.pixels() > 0);
+    assert!(pool.top < pool.window && pool.left < pool.window);
     assert!((output.height - 1) * pool.step < input.height + pool.top);
     assert!((output.width - 1) * pool.step < input.width + pool.left);
 }

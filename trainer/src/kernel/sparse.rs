@@ -112,7 +112,7 @@ impl Kernel for DataGradient<'_> {
 }
 
 /// So many numbers stay in the cache nearest to the processor, with room for others.
-const CACHED: usize = 10240;
+const CACHED: usize = 6144;
 
 /// The sum of many numbers, a register of them at a time.
 ///
@@ -164,7 +164,6 @@ impl Windows {
                         20.. if self.fits::<V>(20) => self.tiles::<V, 20>(column, lists),
                         12.. if self.fits::<V>(12) => self.tiles::<V, 12>(column, lists),
                         6.. if self.fits::<V>(6) => self.tiles::<V, 6>(column, lists),
-                        10.. if self.fits::<V>(10) => self.tiles::<V, 10>(column, lists),
                         4.. => self.tiles::<V, 4>(column, lists),
                         2.. => self.tiles::<V, 2>(column, lists),
                         _ => self.tiles::<V, 1>(column, lists),
