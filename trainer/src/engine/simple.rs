@@ -100,7 +100,7 @@ impl Stage for PoolStage {
             .zip(rows.d_output.par_chunks_exact(own))
             .zip(self.places.par_chunks_exact(own))
             .for_each(|((d_input, d_output), places)| {
-                pool::backward(&self.pool, places, d_output, d_input);
+                pool::backward(moment.isa, &self.pool, None, places, d_output, d_input);
             });
     }
 }

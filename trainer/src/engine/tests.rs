@@ -131,7 +131,7 @@ fn worst(network: &Sequential, found: &[f32], expected: &[f32]) -> (f64, String)
     for own in network.parameters().iter().filter(|own| own.trainable) {
         let end = start + own.value.elem_count();
         let (found, expected) = (&found[start..end], &expected[start..end]);
-        let scale = largest(expected).max(floor).max(1e-12);
+        let scale = largest(expected).max(floor).max(0.01 * SHARE);
         for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
             let error = f64::from((found - expected).abs() / scale);
             if error.is_nan() || error > worst.0 {

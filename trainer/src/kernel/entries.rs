@@ -71,7 +71,7 @@ impl Lists {
 }
 
 /// Writes to lists, which it points to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Writer {
     ends: *mut u32,
     offsets: *mut u32,
@@ -198,8 +198,8 @@ impl Kernel for Build<'_> {
         let filter = self.entries.shape.padded_filter();
         let by_filter = self.entries.by_filter.clear();
         let by_pixel = self.entries.by_pixel.as_mut().map(Lists::clear);
-        // SAFETY: there is such a target, as there are as many as a power of two. Each output of the pool adds at most
-        // one entry to a list: a filter has room for all its outputs, and a pixel for those of all windows around it.
+        // SAFETY: nothing else borrows the lists. Each output of the pool adds at most one entry to a list: a filter has
+        // room for all its outputs, and a pixel for those of all windows around it.
         unsafe {
             if let Some(by_pixel) = by_pixel {
                 self.each(|index, target, gradient| {
@@ -239,10 +239,10 @@ impl Build<'_> {
                 let mut gradients = [0; BLOCK];
                 for lane in 0..BLOCK {
                     let passes = !rectify | (output[lane] > 0.0);
-                    gradients[lane] = d_output[lane].to_bits() & u32::from(passes).wrapping_neg();
+                    gradients[lane] = d_output[lane].to_bits() & pool::mask(passes);
                 }
                 let first = block * BLOCK;
-                let count = shape.output.channels - first;
+                let count = shape.output.channels.saturating_sub(first);
                 for lane in 0..BLOCK.min(count) {
                     let place = usize::from(places[lane]) & (targets.len() - 1);
                     with(first + lane, targets[place], gradients[lane]);

@@ -31,31 +31,29 @@ pub(crate) fn forward(
     run(isa, forward);
 }
 
-/// Gives the gradient of each output to the input at its place. The places are those that [`forward`] found.
-pub(crate) fn backward(pool: &Pool, places: &[u8], d_output: &[f32], d_input: &mut [f32]) {
+/// Gives the gradient of each output to the input at its place, in place of what `d_input` was. The places are those
+/// that [`forward`] found. With its `output` if that was rectified: then no gradient passes where it is not above 0.
+pub(crate) fn backward(
+    isa: Isa,
+    pool: &Pool,
+    rectified: Option<&[f32]>,
+    places: &[u8],
+    d_output: &[f32],
+    d_input: &mut [f32],
+) {
     check(pool);
-    assert_eq!(d_input.len(), pool.input.len());
-    assert_eq!(d_output.len(), pool.output.len());
     assert_eq!(places.len(), pool.output.len());
-    d_input.fill(0.0);
-    let stride = pool.output.stride;
-    // From the window's corner. That may lie beyond the edge, so that offsets wrap.
-    let row = |row: usize| row * pool.input.row();
-    let offset = |place: usize| row(place / pool.window) + place % pool.window * stride;
-    let offsets: [usize; 256] = std::array::from_fn(offset);
-    let beyond = row(pool.top) + pool.left * stride;
-    let pixels = d_output
-        .chunks_exact(stride)
-        .zip(places.chunks_exact(stride));
-    for (index, (gradients, places)) in pixels.enumerate() {
-        let (y, x) = (index / pool.output.width, index % pool.output.width);
-        let corner = row(y * pool.step) + x * pool.step * stride;
-        let corner = corner.wrapping_sub(beyond);
-        for (channel, (gradient, &place)) in gradients.iter().zip(places).enumerate() {
-            let offset = offsets[usize::from(place)];
-            d_input[corner.wrapping_add(offset) + channel] += gradient;
-        }
-    }
+    assert_eq!(d_output.len(), pool.output.len());
+    assert!(rectified.is_none_or(|output| output.len() == pool.output.len()));
+    assert_eq!(d_input.len(), pool.input.len());
+    let backward = Backward {
+        pool,
+        rectified,
+        places,
+        d_output,
+        d_input,
+    };
+    run(isa, backward);
 }
 
 /// What the functions here rely on: whole registers of channels, and a pixel in every window.
@@ -64,7 +62,8 @@ pub(super) fn check(pool: &Pool) {
     assert!(input.stride == output.stride && input.stride.is_multiple_of(BLOCK));
     assert!(input.channels == output.channels && input.channels <= input.stride);
     assert!((1..=16).contains(&pool.window) && pool.step > 0);
-    assert!(output.pixels() > 0 && pool.top < pool.window && pool.left < pool.window);
+    assert!(input.pixels() > 0 && output.pixels() > 0);
+    assert!(pool.top < pool.window && pool.left < pool.window);
     assert!((output.height - 1) * pool.step < input.height + pool.top);
     assert!((output.width - 1) * pool.step < input.width + pool.left);
 }
@@ -234,6 +233,186 @@ impl<V: Vector> Largest<V> {
             Self {
                 value: value.select_greater(than, value, than),
                 place: value.select_greater(than, other.place, self.place),
+            }
+        }
+    }
+}
+
+struct Backward<'a> {
+    pool: &'a Pool,
+    rectified: Option<&'a [f32]>,
+    places: &'a [u8],
+    d_output: &'a [f32],
+    d_input: &'a mut [f32],
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+
+    /// Plain loops over blocks of channels, which the compiler turns into instructions for registers. A block goes to
+    /// every place of its window, with zeros for the channels that have another: no number is addressed alone.
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Pool {
+            input,
+            output,
+            window,
+            step,
+            top,
+            left,
+        } = *self.pool;
+        self.d_input.fill(0.0);
+        let d_input = self.d_input.as_chunks_mut::<BLOCK>().0;
+        let places = self.places.as_chunks::<BLOCK>().0;
+        let d_output = self.d_output.as_chunks::<BLOCK>().0;
+        let rectified = self.rectified.map(|output| output.as_chunks::<BLOCK>().0);
+        let blocks = input.stride / BLOCK;
+        let mut index = 0;
+        for y in 0..output.height {
+            let rows = inside(window, y * step, top, input.height);
+            for x in 0..output.width {
+                let columns = inside(window, x * step, left, input.width);
+                for block in 0..blocks {
+                    let mut gradients = [0; BLOCK];
+                    let mut own = [0; BLOCK];
+                    for lane in 0..BLOCK {
+                        gradients[lane] = d_output[index][lane].to_bits();
+                        own[lane] = u32::from(places[index][lane]);
+                    }
+                    if let Some(rectified) = rectified {
+                        for lane in 0..BLOCK {
+                            gradients[lane] &= mask(rectified[index][lane] > 0.0);
+                        }
+                    }
+                    index += 1;
+                    for row in rows.clone() {
+                        let first = (y * step + row - top) * input.width + x * step;
+                        for column in columns.clone() {
+                            let place = (row * window + column) as u32;
+                            let to = &mut d_input[(first + column - left) * blocks + block];
+                            let mut sums = *to;
+                            for lane in 0..BLOCK {
+                                let here = mask(own[lane] == place);
+                                sums[lane] += f32::from_bits(gradients[lane] & here);
+                            }
+                            *to = sums;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// All bits, or none.
+#[inline(always)]
+pub(super) fn mask(all: bool) -> u32 {
+    u32::from(all).wrapping_neg()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernel::shape::Picture;
+
+    /// A pool of `input`, which may reach over the edges as in TensorFlow if `same`.
+    pub(in crate::kernel) fn pool(input: Picture, window: usize, step: usize, same: bool) -> Pool {
+        let side = |size: usize| {
+            if !same {
+                return ((size - window) / step + 1, 0);
+            }
+            let count = size.div_ceil(step);
+            let reach = (count - 1) * step + window;
+            (count, reach.saturating_sub(size) / 2)
+        };
+        let ((height, top), (width, left)) = (side(input.height), side(input.width));
+        Pool {
+            input,
+            output: Picture::new(height, width, input.channels),
+            window,
+            step,
+            top,
+            left,
+        }
+    }
+
+    /// Each pixel of the window of output `(y, x)`: its place, and where it is.
+    fn window(pool: &Pool, y: usize, x: usize) -> Vec<(usize, usize)> {
+        let places = 0..pool.window * pool.window;
+        let inside = places.filter(|place| {
+            let row = (y * pool.step + place / pool.window).wrapping_sub(pool.top);
+            let column = (x * pool.step + place % pool.window).wrapping_sub(pool.left);
+            row < pool.input.height && column < pool.input.width
+        });
+        inside
+            .map(|place| (place, pool.pixel((y, x), place)))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn values_places_and_gradients_are_those_of_a_naive_loop(
+            (height, width, channels) in (1usize..12, 1usize..12, 1usize..40),
+            (size, step, same, rectify) in (1usize..6, 1usize..4, any::<bool>(), any::<bool>()),
+            seed in any::<u64>(),
+        ) {
+            prop_assume!(size <= height.min(width));
+            let pool = pool(Picture::new(height, width, channels), size, step, same);
+            let stride = pool.input.stride;
+            let mut random = feedline_pipeline::Random::new([seed]);
+            // Few different values, so that there are ties.
+            let mut value = || random.below(7) as f32 - 4.0;
+            let input: Vec<f32> = (0..pool.input.len()).map(|_| value()).collect();
+            let d_output: Vec<f32> = (0..pool.output.len()).map(|_| value()).collect();
+            for isa in Isa::available() {
+                let mut output = vec![f32::NAN; d_output.len()];
+                let mut places = vec![u8::MAX; d_output.len()];
+                let mut d_input = vec![f32::NAN; input.len()];
+                forward(isa, &pool, rectify, &input, &mut output, &mut places);
+                let rectified = rectify.then_some(&*output);
+                backward(isa, &pool, rectified, &places, &d_output, &mut d_input);
+                let mut expected = vec![0.0; input.len()];
+                for index in 0..output.len() {
+                    let (pixel, channel) = (index / stride, index % stride);
+                    let window = window(&pool, pixel / pool.output.width, pixel % pool.output.width);
+                    let (mut first, mut largest) = (0, f32::NEG_INFINITY);
+                    for (place, pixel) in window {
+                        if input[pixel * stride + channel] > largest {
+                            (first, largest) = (place, input[pixel * stride + channel]);
+                        }
+                    }
+                    let passes = !rectify || largest > 0.0;
+                    let pixel = (pixel / pool.output.width, pixel % pool.output.width);
+                    let at = pool.pixel(pixel, first) * stride + channel;
+                    expected[at] += if passes { d_output[index] } else { 0.0 };
+                    let value = if rectify { largest.max(0.0) } else { largest };
+                    prop_assert_eq!((output[index], usize::from(places[index])), (value, first));
+                }
+                prop_assert_eq!(d_input, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_diverged_network_is_not_hidden() {
+        let pool = pool(Picture::new(3, 3, 1), 2, 1, true);
+        for isa in Isa::available() {
+            for (nan, rectify) in (0..9).flat_map(|nan| [(nan, false), (nan, true)]) {
+                let mut input = vec![1.0; pool.input.len()];
+                input[nan * BLOCK] = f32::NAN;
+                let mut output = vec![0.0; pool.output.len()];
+                let mut places = vec![0; pool.output.len()];
+                forward(isa, &pool, rectify, &input, &mut output, &mut places);
+                for pixel in 0..9 {
+                    let window = window(&pool, pixel / 3, pixel % 3);
+                    let place = window.iter().find(|&&(_, at)| at == nan);
+                    assert_eq!(output[pixel * BLOCK].is_nan(), place.is_some());
+                    if let Some(&(place, _)) = place {
+                        assert_eq!(usize::from(places[pixel * BLOCK]), place);
+                    }
+                }
             }
         }
     }
