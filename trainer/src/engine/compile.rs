@@ -8,6 +8,7 @@ use super::convolution::ConvolutionStage;
 use super::linear::LinearStage;
 use super::simple::{DropoutStage, FlattenStage, PoolStage, RectifierStage};
 use super::stage::{Places, Stage};
+use crate::kernel::BLOCK;
 use crate::kernel::shape::{Convolution, Picture, Pool};
 use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Model, Relu, Sequential};
 
@@ -30,8 +31,8 @@ pub(super) fn compile(network: &Sequential) -> Option<Compiled> {
     };
     let mut input = Picture::new(height, width, channels);
     let first = network.layers().next()?.0 as &dyn Any;
-    if first.is::<Conv2d>() {
-        // Nothing but a convolution reads pixels without padding, and it reads fewer of them.
+    if first.is::<Conv2d>() && channels < BLOCK {
+        // A convolution has no need of padding here, and fewer products without it.
         input.stride = channels;
     }
     let mut builder = Builder {
