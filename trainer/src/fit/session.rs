@@ -161,7 +161,7 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
             if !loss.is_finite() {
                 return Err(Error::Diverged { epoch, step, loss });
             }
-            self.optimizer.step(&mut self.values, gradients);
+            self.optimizer.step(&mut self.values, gradients, 1.0);
             flat::write(&self.trained, &self.values)?;
 
             sums.loss += loss;
