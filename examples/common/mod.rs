@@ -4,11 +4,11 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use feedline_pipeline::Error as PipelineError;
 use feedline_pipeline::dataset::Dataset;
 use feedline_trainer::nn::Model;
-use feedline_trainer::optim::Adam;
+use feedline_trainer::optim::{Adam, Schedule};
 use feedline_trainer::{Error, Input, Replicas, Result, Trainer};
 
 /// Options of every training example.
@@ -29,6 +29,10 @@ pub(crate) struct Training {
     /// CPU replicas, each with its shard of every batch: at most one per row [default: one per processor core]
     #[arg(long, value_name = "N")]
     pub(crate) replicas: Option<NonZeroUsize>,
+    /// Threads of each replica [default: the processor cores, shared out among the replicas]. More of them change the speed
+    /// and no result
+    #[arg(long, value_name = "N", requires = "replicas")]
+    pub(crate) threads: Option<NonZeroUsize>,
     /// Learning rate of Adam: the size of a step. Too large, and the loss jumps or is no number any more
     #[arg(
         long,
@@ -37,9 +41,35 @@ pub(crate) struct Training {
         allow_negative_numbers = true
     )]
     pub(crate) learning_rate: f32,
+    /// How the learning rate changes over the run: large steps find the way, small ones at the end settle
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) schedule: ScheduleName,
     /// What weights, order, augmentation and dropout follow from: the same seed repeats a run to the bit
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub(crate) seed: u64,
+}
+
+/// The schedules, by name.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) enum ScheduleName {
+    /// The same rate at every step
+    #[default]
+    Constant,
+    /// From the rate down to a hundredth of it, along a cosine
+    Cosine,
+    /// Up from a 25th of the rate over three tenths of the steps, then down to nearly nothing: bears, and wants, a
+    /// several times higher rate
+    OneCycle,
+}
+
+impl From<ScheduleName> for Schedule {
+    fn from(name: ScheduleName) -> Self {
+        match name {
+            ScheduleName::Constant => Self::constant(),
+            ScheduleName::Cosine => Self::cosine(0.01),
+            ScheduleName::OneCycle => Self::one_cycle(),
+        }
+    }
 }
 
 /// What an example does unless told otherwise.
@@ -63,10 +93,13 @@ impl Training {
         defaults: &Defaults,
         model: impl Fn(&Device) -> Result<M> + Send + Sync + 'static,
     ) -> Result<()> {
-        let replicas = match self.replicas {
+        let mut replicas = match self.replicas {
             Some(count) => Replicas::cpu(count.get())?,
             None => Replicas::auto(),
         };
+        if let Some(threads) = self.threads {
+            replicas = replicas.threads(threads.get())?;
+        }
         let epochs = self.epochs.map_or(defaults.epochs, NonZeroU64::get);
         let batch_size = self
             .batch_size
@@ -79,6 +112,7 @@ impl Training {
         );
         let fitted = Trainer::new(model)
             .optimizer(Adam::new(self.learning_rate))
+            .schedule(self.schedule.into())
             .epochs(epochs)
             .batch_size(batch_size)
             .replicas(replicas)

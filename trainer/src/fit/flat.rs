@@ -6,16 +6,12 @@ use candle_core::backprop::GradStore;
 use crate::error::{Result, invalid};
 use crate::nn::Parameter;
 
-/// How many numbers these parameters have.
-pub(super) fn length(parameters: &[Parameter]) -> usize {
-    parameters.iter().map(|own| own.value.elem_count()).sum()
-}
-
 /// The values of these parameters, one after the other.
 pub(super) fn read(parameters: &[Parameter]) -> Result<Vec<f32>> {
-    let mut flat = Vec::with_capacity(length(parameters));
+    let mut flat = Vec::new();
     for own in parameters {
-        append(own.value.as_detached_tensor(), &mut flat)?;
+        let values = own.value.as_detached_tensor().flatten_all()?;
+        flat.extend(values.to_vec1::<f32>()?);
     }
     Ok(flat)
 }
@@ -35,20 +31,16 @@ pub(super) fn write(parameters: &[Parameter], mut flat: &[f32]) -> Result<()> {
 pub(super) fn gradients(
     parameters: &[Parameter],
     store: &GradStore,
-    flat: &mut Vec<f32>,
+    mut flat: &mut [f32],
 ) -> Result<()> {
-    flat.clear();
     for own in parameters {
+        let (part, rest) = flat.split_at_mut(own.value.elem_count());
         match store.get(&own.value) {
-            Some(gradient) => append(gradient.clone(), flat)?,
-            None => flat.resize(flat.len() + own.value.elem_count(), 0.0),
+            Some(gradient) => part.copy_from_slice(&gradient.flatten_all()?.to_vec1::<f32>()?),
+            None => part.fill(0.0),
         }
+        flat = rest;
     }
-    Ok(())
-}
-
-fn append(tensor: Tensor, flat: &mut Vec<f32>) -> Result<()> {
-    flat.extend(tensor.flatten_all()?.to_vec1::<f32>()?);
     Ok(())
 }
 

@@ -22,8 +22,10 @@
 
 mod flat;
 mod history;
+mod learner;
 mod progress;
 mod session;
+mod tape;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +39,7 @@ use feedline_pipeline::{Source, Transform};
 
 use crate::error::{Result, invalid};
 use crate::nn::Model;
-use crate::optim::{Adam, Optimizer};
+use crate::optim::{Adam, Optimizer, Schedule};
 use crate::parallel::Replicas;
 
 /// Samples, and what is done to each of them.
@@ -90,6 +92,7 @@ enum Length {
 pub struct Trainer<F, O = Adam> {
     model: F,
     optimizer: O,
+    schedule: Schedule,
     replicas: Replicas,
     length: Length,
     batch_size: usize,
@@ -99,12 +102,13 @@ pub struct Trainer<F, O = Adam> {
 }
 
 impl<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static> Trainer<F> {
-    /// Trains what `model` builds; it is called once for each replica, on the replica's thread. By default: one epoch in batches of 32, with Adam,
-    /// on [`Replicas::auto`], seed 0, 256 MiB for batches, with a progress line.
+    /// Trains what `model` builds; it is called once for each replica, on the replica's thread. By default: one epoch in
+    /// batches of 32, with Adam at a constant learning rate, on [`Replicas::auto`], seed 0, 256 MiB for batches, with a progress line.
     pub fn new(model: F) -> Self {
         Self {
             model,
             optimizer: Adam::default(),
+            schedule: Schedule::constant(),
             replicas: Replicas::auto(),
             length: Length::Epochs(1),
             batch_size: 32,
@@ -124,6 +128,7 @@ where
         Trainer {
             model: self.model,
             optimizer,
+            schedule: self.schedule,
             replicas: self.replicas,
             length: self.length,
             batch_size: self.batch_size,
@@ -131,6 +136,29 @@ where
             memory_budget: self.memory_budget,
             progress: self.progress,
         }
+    }
+
+    /// How the learning rate changes over the run, all epochs of it; constant by default.
+    ///
+    /// ```
+    /// use feedline_trainer::optim::Schedule;
+    /// # use feedline_pipeline::Transform;
+    /// # use feedline_pipeline::dataset::Generated;
+    /// # use feedline_trainer::nn::{Flatten, Linear, Sequential};
+    /// # use feedline_trainer::{Input, Trainer};
+    /// # let data = Generated::open(100, 100)?;
+    /// # let train = Input::new(data.train, Transform::new().scale());
+    ///
+    /// let fitted = Trainer::new(|device| {
+    ///     Sequential::builder([3, 32, 32]).add(Flatten).add(Linear::new(10)).build(1, device)
+    /// })
+    /// .epochs(2)
+    /// .schedule(Schedule::cosine(0.01).warm_up(0.1))
+    /// .fit(train, None)?;
+    /// # Ok::<(), feedline_trainer::Error>(())
+    /// ```
+    pub fn schedule(self, schedule: Schedule) -> Self {
+        Self { schedule, ..self }
     }
 
     /// On what to train.
@@ -191,6 +219,7 @@ where
     /// [`Replicas::run`] has it.
     pub fn fit(self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {
         self.optimizer.check()?;
+        self.schedule.check()?;
         match self.length {
             Length::Epochs(0) => return Err(invalid("epochs", 0, "at least 1")),
             Length::Steps(0) => return Err(invalid("steps", 0, "at least 1")),

@@ -2,31 +2,29 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{D, DType, Device, Tensor};
-use feedline_pipeline::sink::Candle;
-use feedline_pipeline::{Loader, Shard, Tail, TensorBatch};
+use candle_core::Device;
+use feedline_pipeline::{Loader, Shard, Tail};
 
 use super::history::{EpochRecord, History, Metrics};
+use super::learner::{Learner, Rows};
 use super::progress::Progress;
-use super::{Fitted, Input, Length, Trainer, flat};
+use super::{Fitted, Input, Length, Trainer, flat, tape};
 use crate::error::{Error, Result};
-use crate::nn::{Model, Parameter, Pass, cross_entropy};
-use crate::optim::Optimizer;
+use crate::nn::{Model, Pass};
+use crate::optim::{Optimizer, Schedule};
 use crate::parallel::Replica;
 
 /// One replica's model, loaders and optimizer.
 pub(super) struct Session<'a, M, O> {
     replica: &'a Replica,
-    model: M,
+    learner: Learner<M>,
     optimizer: O,
-    train: Loader<Candle>,
-    test: Option<Loader<Candle>>,
+    schedule: Schedule,
+    train: Loader,
+    test: Option<Loader>,
     length: Length,
     seed: u64,
     progress: Progress,
-    /// The parameters that are trained, and their values side by side.
-    trained: Vec<Parameter>,
-    values: Vec<f32>,
     /// The gradients side by side, then the loss and the number of right answers.
     bucket: Vec<f32>,
 }
@@ -72,7 +70,6 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
                 .shard(shard)
                 .workers((cores / world_size).max(1))
                 .memory_budget(trainer.memory_budget / loaders)
-                .device(replica.device())
                 .build()
         };
         let train_loader = load(train, true, Tail::Drop)?;
@@ -81,38 +78,39 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
         let model = (trainer.model)(replica.device())?;
         flat::check(model.parameters())?;
         let classes = train.source.classes();
-        try_out(&model, "training", &train_loader, classes, replica.device())?;
+        let try_out = |set, loader: &Loader| {
+            tape::try_out(&model, set, loader.plan().shape, classes, replica.device())
+        };
+        try_out("training", &train_loader)?;
         if let Some(test_loader) = &test_loader {
-            try_out(&model, "test", test_loader, classes, replica.device())?;
+            try_out("test", test_loader)?;
         }
 
         let epochs = match trainer.length {
             Length::Epochs(epochs) => epochs,
             Length::Steps(steps) => steps.div_ceil(train_loader.plan().steps as u64),
         };
-        // Every replica begins with what rank 0 has, even if the model's own seed is not fixed.
-        let mut all = flat::read(model.parameters())?;
-        replica.collective().broadcast(&mut all)?;
-        flat::write(model.parameters(), &all)?;
-        let trained: Vec<_> = model
-            .parameters()
-            .iter()
-            .filter(|own| own.trainable)
-            .cloned()
-            .collect();
+        let learner = Learner::new(model, replica)?;
         Ok(Self {
             replica,
             optimizer: trainer.optimizer.clone(),
+            schedule: trainer.schedule,
             train: train_loader,
             test: test_loader,
             length: trainer.length,
             seed: trainer.seed,
             progress: Progress::new(trainer.progress && rank == 0, epochs),
-            values: flat::read(&trained)?,
-            trained,
-            bucket: Vec::new(),
-            model,
+            bucket: vec![0.0; learner.trainable() + 2],
+            learner,
         })
+    }
+
+    /// How many steps the whole run has.
+    fn total_steps(&self) -> u64 {
+        match self.length {
+            Length::Epochs(epochs) => epochs.saturating_mul(self.train.plan().steps as u64),
+            Length::Steps(steps) => steps,
+        }
     }
 
     /// Trains and evaluates, epoch by epoch.
@@ -131,7 +129,7 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
             epoch += 1;
         }
         Ok(Fitted {
-            model: self.model,
+            model: self.learner.finish()?,
             history,
         })
     }
@@ -142,6 +140,8 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
             planned = planned.min(usize::try_from(limit - *steps).unwrap_or(planned));
         }
         self.progress.begin(epoch, planned);
+        let total_steps = self.total_steps();
+        let trainable = self.learner.trainable();
         let start = Instant::now();
         let mut data_wait = Duration::ZERO;
         let mut sums = Sums::default();
@@ -153,20 +153,26 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
             };
             data_wait += before.elapsed();
 
-            let pass = Pass::training(self.seed, *steps, batch.info.first_row);
-            compute_gradients(&self.model, &self.trained, &batch, &pass, &mut self.bucket)?;
+            let info = batch.info();
+            let pass = Pass::training(self.seed, *steps, info.first_row);
+            let share = (1.0 / info.global_samples as f64) as f32;
+            let (gradients, totals) = self.bucket.split_at_mut(trainable);
+            let own = self
+                .learner
+                .gradients(Rows::of(&batch), share, &pass, gradients)?;
+            totals.copy_from_slice(&[own.loss as f32, own.correct as f32]);
             self.replica.collective().all_reduce_sum(&mut self.bucket)?;
-            let (gradients, totals) = self.bucket.split_at(self.values.len());
+            let (gradients, totals) = self.bucket.split_at(trainable);
             let (loss, correct) = (f64::from(totals[0]), f64::from(totals[1]));
             if !loss.is_finite() {
                 return Err(Error::Diverged { epoch, step, loss });
             }
-            self.optimizer.step(&mut self.values, gradients);
-            flat::write(&self.trained, &self.values)?;
+            let factor = self.schedule.factor(*steps, total_steps);
+            self.learner.step(&mut self.optimizer, gradients, factor)?;
 
             sums.loss += loss;
             sums.correct += correct;
-            sums.samples += batch.info.global_samples as f64;
+            sums.samples += info.global_samples as f64;
             *steps += 1;
             self.progress.step(sums.metrics());
         }
@@ -185,25 +191,19 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
             return Ok(None);
         };
         self.progress.evaluating();
-        // Running statistics differ between replicas until here; those of rank 0 count.
-        let own = self.model.parameters().iter().filter(|own| !own.trainable);
-        let statistics: Vec<Parameter> = own.cloned().collect();
-        let mut values = flat::read(&statistics)?;
-        self.replica.collective().broadcast(&mut values)?;
-        flat::write(&statistics, &values)?;
-
+        self.learner.share_statistics(self.replica.collective())?;
         let mut sums = Sums::default();
         for batch in loader.epoch(epoch) {
             let batch = batch?;
+            let rows = Rows::of(&batch);
             // In the last batch all of a replica's rows may be padding.
-            if batch.info.samples == 0 {
+            if rows.labels.is_empty() {
                 continue;
             }
-            let (logits, labels) = answers(&self.model, &batch, &Pass::evaluation())?;
-            let losses = cross_entropy(&logits, &labels)?.to_vec1::<f32>()?;
-            sums.loss += losses.into_iter().map(f64::from).sum::<f64>();
-            sums.correct += f64::from(count_correct(&logits, &labels)?);
-            sums.samples += batch.info.samples as f64;
+            let totals = self.learner.evaluate(rows)?;
+            sums.loss += totals.loss;
+            sums.correct += totals.correct as f64;
+            sums.samples += rows.labels.len() as f64;
         }
         let mut all = [sums.loss, sums.correct, sums.samples];
         self.replica.collective().all_reduce_sum_f64(&mut all)?;
@@ -215,58 +215,4 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
         };
         Ok(Some(sums.metrics()))
     }
-}
-
-/// Shows the model one black picture, so that one that does not fit the set fails before training starts.
-fn try_out(
-    model: &impl Model,
-    set: &str,
-    loader: &Loader<Candle>,
-    classes: usize,
-    device: &Device,
-) -> Result<()> {
-    let shape = loader.plan().shape;
-    let one = (1, shape.channels, shape.height, shape.width);
-    let picture = Tensor::zeros(one, DType::F32, device)?;
-    let fits = match model.forward(&picture, &Pass::evaluation()) {
-        Err(error) => Err(error.to_string()),
-        Ok(logits) if logits.dims() == [1, classes] => Ok(()),
-        Ok(logits) => Err(format!(
-            "the data have {classes} classes, so one picture must give logits of [1, {classes}]; they are {:?}",
-            logits.dims()
-        )),
-    };
-    fits.map_err(|reason| Error::InvalidModel {
-        layer: format!("the model on a picture of the {set} set, {shape}"),
-        reason,
-    })
-}
-
-/// The gradients of this replica's share of the global batch's mean loss, then its summed loss and its right answers.
-fn compute_gradients(
-    model: &impl Model,
-    trained: &[Parameter],
-    batch: &TensorBatch,
-    pass: &Pass,
-    bucket: &mut Vec<f32>,
-) -> Result<()> {
-    let (logits, labels) = answers(model, batch, pass)?;
-    let loss = cross_entropy(&logits, &labels)?.sum_all()?;
-    let share = (&loss / batch.info.global_samples as f64)?;
-    flat::gradients(trained, &share.backward()?, bucket)?;
-    bucket.push(loss.to_scalar::<f32>()?);
-    bucket.push(count_correct(&logits, &labels)?);
-    Ok(())
-}
-
-/// Logits and labels of the rows that hold samples.
-fn answers(model: &impl Model, batch: &TensorBatch, pass: &Pass) -> Result<(Tensor, Tensor)> {
-    let samples = batch.info.samples;
-    let logits = model.forward(&batch.images, pass)?.narrow(0, 0, samples)?;
-    Ok((logits, batch.labels.narrow(0, 0, samples)?))
-}
-
-fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<f32> {
-    let right = logits.detach().argmax(D::Minus1)?.eq(labels)?;
-    Ok(right.to_dtype(DType::F32)?.sum_all()?.to_scalar()?)
 }

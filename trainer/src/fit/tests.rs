@@ -1,6 +1,6 @@
 //! Tests of the training loop.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Tensor};
 use feedline_pipeline::source::InMemory;
@@ -8,8 +8,22 @@ use feedline_pipeline::{Random, Shape, Source, Transform};
 
 use super::*;
 use crate::error::Error;
-use crate::nn::{Flatten, Linear, Pass, Sequential, cross_entropy};
+use crate::nn::{Flatten, Linear, Parameter, Pass, Sequential, cross_entropy};
 use crate::optim::Sgd;
+
+/// A network that keeps its engine to itself, as models of a user's own do.
+#[derive(Debug)]
+pub(super) struct OnTape(pub(super) Sequential);
+
+impl Model for OnTape {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.0.forward(images, pass)
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        self.0.parameters()
+    }
+}
 
 /// So small that no weight changes.
 const NO_LEARNING: f32 = 1e-30;
@@ -38,7 +52,14 @@ fn network(device: &Device) -> Result<Sequential> {
 fn trainer(
     learning_rate: f32,
 ) -> Trainer<impl Fn(&Device) -> Result<Sequential> + Send + Sync + 'static, Sgd> {
-    Trainer::new(network)
+    trainer_of(learning_rate, network)
+}
+
+fn trainer_of<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static>(
+    learning_rate: f32,
+    model: F,
+) -> Trainer<F, Sgd> {
+    Trainer::new(model)
         .optimizer(Sgd::new(learning_rate))
         .batch_size(16)
         .replicas(Replicas::cpu(2).unwrap())
@@ -46,7 +67,7 @@ fn trainer(
 }
 
 /// Loss and share of right answers, of one sample after the other.
-fn naive_metrics(model: &Sequential, source: &InMemory) -> (f64, f64) {
+fn naive_metrics(model: &impl Model, source: &InMemory) -> (f64, f64) {
     let (mut loss, mut correct) = (0.0, 0.0);
     for index in 0..source.len() {
         let mut scratch = Vec::new();
@@ -70,46 +91,50 @@ fn naive_metrics(model: &Sequential, source: &InMemory) -> (f64, f64) {
 
 #[test]
 fn every_sample_counts_once_in_evaluation_on_any_number_of_replicas() {
-    // The last of the batches of 16 has 5 samples: fewer than there are replicas in the end.
-    let test = source(37, 3, Shape::new(1, 4, 4));
-    for replicas in [1, 2, 3, 8, 16] {
-        let fitted = trainer(NO_LEARNING)
-            .replicas(Replicas::cpu(replicas).unwrap())
-            .fit(input(40), Some(of(Arc::clone(&test))))
-            .unwrap();
-        let found = fitted.history.last_test().unwrap();
-        let (loss, accuracy) = naive_metrics(&fitted.model, &test);
-        assert_eq!((found.samples, found.accuracy), (37, accuracy));
-        assert!(
-            (found.loss - loss).abs() < 1e-6,
-            "{replicas} replicas: {} and {loss}",
-            found.loss
-        );
+    fn check<M: Model>(model: fn(&Device) -> Result<M>) {
+        // The last of the batches of 16 has 5 samples: fewer than there are replicas in the end.
+        let test = source(37, 3, Shape::new(1, 4, 4));
+        for replicas in [1, 2, 3, 8, 16] {
+            let fitted = trainer_of(NO_LEARNING, model)
+                .replicas(Replicas::cpu(replicas).unwrap())
+                .fit(input(40), Some(of(Arc::clone(&test))))
+                .unwrap();
+            let found = fitted.history.last_test().unwrap();
+            let (loss, accuracy) = naive_metrics(&fitted.model, &test);
+            assert_eq!((found.samples, found.accuracy), (37, accuracy));
+            assert!(
+                (found.loss - loss).abs() < 1e-6,
+                "{replicas} replicas: {} and {loss}",
+                found.loss
+            );
+        }
     }
+    check(|device| network(device).map(OnTape));
+    check(network);
 }
 
 #[test]
 fn training_metrics_are_those_of_the_samples_trained_on() {
-    // Batches of 16 hold all 48 samples, so an epoch without learning sees what an evaluation sees.
-    let train = source(48, 3, Shape::new(1, 4, 4));
-    let fitted = trainer(NO_LEARNING)
-        .epochs(2)
-        .fit(of(Arc::clone(&train)), None)
-        .unwrap();
-    let (loss, accuracy) = naive_metrics(&fitted.model, &train);
-    assert_eq!(fitted.history.epochs.len(), 2);
-    for record in fitted.history.epochs {
-        assert_eq!(
-            (record.train.samples, record.train.accuracy),
-            (48, accuracy)
-        );
-        assert!(
-            (record.train.loss - loss).abs() < 1e-6,
-            "{} and {loss}",
-            record.train.loss
-        );
-        assert_eq!(record.test, None);
+    fn check<M: Model>(model: fn(&Device) -> Result<M>) {
+        // Batches of 16 hold all 48 samples, so an epoch without learning sees what an evaluation sees.
+        let train = source(48, 3, Shape::new(1, 4, 4));
+        let trainer = trainer_of(NO_LEARNING, model).epochs(2);
+        let fitted = trainer.fit(of(Arc::clone(&train)), None).unwrap();
+        let (loss, accuracy) = naive_metrics(&fitted.model, &train);
+        assert_eq!(fitted.history.epochs.len(), 2);
+        for record in fitted.history.epochs {
+            let found = record.train;
+            assert_eq!((found.samples, found.accuracy), (48, accuracy));
+            assert!(
+                (found.loss - loss).abs() < 1e-6,
+                "{} and {loss}",
+                found.loss
+            );
+            assert_eq!(record.test, None);
+        }
     }
+    check(|device| network(device).map(OnTape));
+    check(network);
 }
 
 #[test]
@@ -130,6 +155,40 @@ fn steps_run_over_epochs_and_stop_within_one() {
         .fit(input(50), None)
         .unwrap();
     assert_eq!(fitted.history.epochs.len(), 1);
+}
+
+/// Writes down the factors that it gets.
+#[derive(Debug, Clone, Default)]
+struct Recorder(Arc<Mutex<Vec<f32>>>);
+
+impl Optimizer for Recorder {
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn step(&mut self, _parameters: &mut [f32], _gradients: &[f32], learning_rate_factor: f32) {
+        self.0.lock().unwrap().push(learning_rate_factor);
+    }
+}
+
+#[test]
+fn a_schedule_goes_over_all_steps_of_all_epochs() {
+    let schedule = Schedule::one_cycle();
+    let factors = |length: Length| {
+        let recorder = Recorder::default();
+        let trainer = trainer(0.1).optimizer(recorder.clone()).schedule(schedule);
+        let trainer = trainer.replicas(Replicas::cpu(1).unwrap());
+        // Epochs of 3 steps.
+        Trainer { length, ..trainer }.fit(input(50), None).unwrap();
+        recorder.0.lock().unwrap().clone()
+    };
+    let expected = |steps| (0..steps).map(move |step| schedule.factor(step, steps));
+    assert!(factors(Length::Epochs(4)).into_iter().eq(expected(12)));
+    assert!(factors(Length::Steps(7)).into_iter().eq(expected(7)));
+
+    let wrong = trainer(0.1).schedule(Schedule::cosine(2.0));
+    let error = wrong.fit(input(50), None).unwrap_err();
+    assert!(error.to_string().contains("final factor is 2"), "{error}");
 }
 
 #[test]

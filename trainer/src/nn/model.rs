@@ -3,6 +3,7 @@
 use candle_core::{Tensor, Var};
 
 use super::Pass;
+use crate::engine::Engine;
 use crate::error::Result;
 
 /// A network that the trainer can train: [`Sequential`](super::Sequential), or your own.
@@ -43,6 +44,15 @@ pub trait Model: Send + 'static {
 
     /// Everything the model holds, in the same order on every replica.
     fn parameters(&self) -> &[Parameter];
+
+    /// A faster way to train this model on the CPU, if there is one. It computes what [`forward`](Self::forward) and
+    /// candle's gradients do, rounding aside, and the trainer takes it instead of them.
+    ///
+    /// Only a [`Sequential`](super::Sequential) has one. A model of your own need not care; one that does nothing but hold
+    /// a `Sequential` can pass on that one's.
+    fn engine(&self) -> Option<Engine> {
+        None
+    }
 }
 
 /// A tensor that a model holds. Clones share its memory.

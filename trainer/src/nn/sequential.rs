@@ -8,6 +8,7 @@ use feedline_pipeline::Random;
 
 use super::summary::Row;
 use super::{Layer, Model, Parameter, Pass, Summary};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 
 /// A network of layers, one after the other; made by [`Sequential::builder`].
@@ -193,6 +194,11 @@ impl Model for Sequential {
 
     fn parameters(&self) -> &[Parameter] {
         &self.parameters
+    }
+
+    fn engine(&self) -> Option<Engine> {
+        let on_cpu = self.values.iter().all(|own| own.device().is_cpu());
+        if on_cpu { Engine::new(self) } else { None }
     }
 }
 

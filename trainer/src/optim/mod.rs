@@ -1,18 +1,35 @@
-//! How gradients change parameters.
+//! How gradients change parameters, and how far at which step.
 
 mod adam;
+mod schedule;
 mod sgd;
 
 pub use adam::Adam;
+pub use schedule::Schedule;
 pub use sgd::Sgd;
 
 use std::fmt::Debug;
 
 use crate::error::{Result, invalid};
 
+/// How many numbers a thread changes at a time: few enough that they and what belongs to them stay near the processor,
+/// and so many that handing them out costs nothing.
+const CHUNK: usize = 16 << 10;
+
 /// A rule that changes parameters by their gradients. Both are one flat buffer, so that an update is one pass.
 ///
 /// A clone of a rule that has not made a step is a rule for another replica.
+///
+/// ```
+/// use feedline_trainer::optim::{Optimizer, Sgd};
+///
+/// let mut sgd = Sgd::new(0.5);
+/// let mut parameters = [1.0, 2.0];
+/// sgd.step(&mut parameters, &[1.0, -1.0], 1.0);
+/// assert_eq!(parameters, [0.5, 2.5]);
+/// sgd.step(&mut parameters, &[1.0, -1.0], 0.5); // a schedule lowers the learning rate
+/// assert_eq!(parameters, [0.25, 2.75]);
+/// ```
 pub trait Optimizer: Debug + Clone + Send + Sync + 'static {
     /// Checks the settings.
     ///
@@ -21,8 +38,9 @@ pub trait Optimizer: Debug + Clone + Send + Sync + 'static {
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) names the setting that can't work.
     fn check(&self) -> Result<()>;
 
-    /// Makes one step. `parameters` and `gradients` have the same length and order at every call.
-    fn step(&mut self, parameters: &mut [f32], gradients: &[f32]);
+    /// Makes one step. `parameters` and `gradients` have the same length and order at every call. The learning rate of
+    /// this step is the rule's own times `learning_rate_factor`, which is a [`Schedule`]'s; 1 if there is none.
+    fn step(&mut self, parameters: &mut [f32], gradients: &[f32], learning_rate_factor: f32);
 }
 
 fn check_learning_rate(rate: f32) -> Result<()> {
@@ -37,4 +55,58 @@ fn check_decay(name: &'static str, value: f32) -> Result<()> {
         return Ok(());
     }
     Err(invalid(name, value, "from 0 to below 1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use feedline_pipeline::Random;
+    use rayon::ThreadPoolBuilder;
+
+    /// Noise from -1 to 1.
+    fn noise(seed: u64, length: usize) -> Vec<f32> {
+        let mut random = Random::new([seed]);
+        let number = || random.below(1 << 20) as f32 / (1 << 19) as f32 - 1.0;
+        std::iter::repeat_with(number).take(length).collect()
+    }
+
+    /// Parameters after three steps on a pool of these many threads, so many that each has work and one is cut short.
+    fn after_steps(mut rule: impl Optimizer, threads: usize) -> Vec<u32> {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.unwrap().install(|| {
+            let mut parameters = noise(0, 3 * CHUNK + 5);
+            for step in 1..4 {
+                let gradients = noise(step, parameters.len());
+                rule.step(&mut parameters, &gradients, 0.7);
+            }
+            parameters.into_iter().map(f32::to_bits).collect()
+        })
+    }
+
+    #[test]
+    fn a_step_has_the_same_bits_on_any_number_of_threads() {
+        let sgd = Sgd::new(0.1).momentum(0.9).nesterov();
+        for threads in [2, 3] {
+            let adam = Adam::default();
+            assert!(after_steps(adam.clone(), 1) == after_steps(adam, threads));
+            assert!(after_steps(sgd.clone(), 1) == after_steps(sgd.clone(), threads));
+        }
+    }
+
+    #[test]
+    fn a_factor_changes_the_learning_rate_of_its_step_only() {
+        let run = |mut rule: Sgd, factors: [f32; 2]| {
+            let mut parameters = [1.0];
+            for factor in factors {
+                rule.step(&mut parameters, &[2.0], factor);
+            }
+            parameters[0]
+        };
+        assert_eq!(run(Sgd::new(0.25), [1.0, 0.5]), 1.0 - 0.5 - 0.25);
+        let (halved, half) = (Adam::new(0.5), Adam::new(0.25));
+        let (mut one, mut other) = ([1.0], [1.0]);
+        halved.clone().step(&mut one, &[2.0], 0.5);
+        half.clone().step(&mut other, &[2.0], 1.0);
+        assert_eq!(one, other);
+    }
 }

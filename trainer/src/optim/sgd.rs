@@ -1,7 +1,10 @@
 //! Stochastic gradient descent.
 
-use super::{Optimizer, check_decay, check_learning_rate};
+use rayon::prelude::*;
+
+use super::{CHUNK, Optimizer, check_decay, check_learning_rate};
 use crate::error::Result;
+use crate::kernel::{Isa, Kernel, Vector, run};
 
 /// Stochastic gradient descent with momentum, as Keras has it: `v ← μ·v − η·g; p ← p + v`, or with Nesterov's look ahead
 /// `p ← p + μ·v − η·g` (Sutskever et al.: "On the importance of initialization and momentum in deep learning", 2013).
@@ -46,20 +49,57 @@ impl Optimizer for Sgd {
         check_decay("momentum", self.momentum)
     }
 
-    fn step(&mut self, parameters: &mut [f32], gradients: &[f32]) {
+    fn step(&mut self, parameters: &mut [f32], gradients: &[f32], learning_rate_factor: f32) {
+        self.step_with(Isa::detect(), parameters, gradients, learning_rate_factor);
+    }
+}
+
+impl Sgd {
+    fn step_with(&mut self, isa: Isa, parameters: &mut [f32], gradients: &[f32], factor: f32) {
         self.velocities.resize(parameters.len(), 0.0);
-        let (rate, momentum) = (self.learning_rate, self.momentum);
-        let rows = parameters
-            .iter_mut()
-            .zip(gradients)
-            .zip(&mut self.velocities);
-        for ((parameter, g), velocity) in rows {
-            *velocity = momentum * *velocity - rate * g;
-            *parameter += if self.nesterov {
-                momentum * *velocity - rate * g
-            } else {
-                *velocity
+        let rows = parameters.par_chunks_mut(CHUNK);
+        let rows = rows.zip(gradients.par_chunks(CHUNK));
+        let rows = rows.zip(self.velocities.par_chunks_mut(CHUNK));
+        rows.for_each(|((parameters, gradients), velocities)| {
+            let update = Update {
+                rate: self.learning_rate * factor,
+                momentum: self.momentum,
+                nesterov: self.nesterov,
+                parameters,
+                gradients,
+                velocities,
             };
+            run(isa, update);
+        });
+    }
+}
+
+/// A step of some of the parameters.
+struct Update<'a> {
+    rate: f32,
+    momentum: f32,
+    nesterov: bool,
+    parameters: &'a mut [f32],
+    gradients: &'a [f32],
+    velocities: &'a mut [f32],
+}
+
+impl Kernel for Update<'_> {
+    type Output = ();
+
+    /// A plain loop, as Adam's.
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let (rate, momentum) = (self.rate, self.momentum);
+        let rows = self.parameters.iter_mut().zip(self.gradients);
+        for ((parameter, g), velocity) in rows.zip(self.velocities) {
+            let v = momentum * *velocity - rate * g;
+            *parameter += if self.nesterov {
+                momentum * v - rate * g
+            } else {
+                v
+            };
+            *velocity = v;
         }
     }
 }
@@ -70,8 +110,8 @@ mod tests {
 
     fn two_steps(mut sgd: Sgd) -> f32 {
         let mut parameters = [1.0];
-        sgd.step(&mut parameters, &[2.0]);
-        sgd.step(&mut parameters, &[-1.0]);
+        sgd.step(&mut parameters, &[2.0], 1.0);
+        sgd.step(&mut parameters, &[-1.0], 1.0);
         parameters[0]
     }
 
@@ -86,5 +126,22 @@ mod tests {
         assert!((two_steps(sgd.nesterov()) - 0.8).abs() < 1e-6);
         assert!(Sgd::new(-1.0).check().is_err());
         assert!(Sgd::new(0.1).momentum(1.0).check().is_err());
+    }
+
+    #[test]
+    fn a_step_has_the_same_bits_with_all_instructions() {
+        let steps = |isa: Isa| {
+            let mut sgd = Sgd::new(0.1).momentum(0.9).nesterov();
+            let mut parameters: Vec<f32> = (0..101).map(|i| i as f32 / 7.0).collect();
+            for step in 1..4 {
+                let own = |&p: &f32| (p * step as f32).sin();
+                let gradients: Vec<f32> = parameters.iter().map(own).collect();
+                sgd.step_with(isa, &mut parameters, &gradients, 0.7);
+            }
+            parameters.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        for isa in Isa::available() {
+            assert_eq!(steps(isa), steps(Isa::Portable), "{isa:?}");
+        }
     }
 }

@@ -1,16 +1,19 @@
 //! Replicas: the same code on several devices at once.
 
 mod replica;
+#[cfg(test)]
+mod tests;
 
 pub use replica::Replica;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::thread::{self, available_parallelism};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
+use rayon::ThreadPoolBuilder;
 
 use crate::collective::ThreadCollective;
 use crate::error::{Error, Result, invalid};
@@ -31,13 +34,16 @@ use replica::panicked;
 /// # Ok::<(), feedline_trainer::Error>(())
 /// ```
 ///
-/// A CPU replica is a thread, but not confined to one core: candle multiplies matrices on the process's one rayon
-/// pool, whichever replica calls, so replicas share its threads. `RAYON_NUM_THREADS` limits them.
+/// A CPU replica computes on [threads](Self::threads) of its own: all that uses rayon in it, candle's products of
+/// matrices and convolutions included, stays on them. One thing is shared: candle 0.11 hands element-wise operations on
+/// 65,536 numbers and more to a pool of which a process has one, and `CANDLE_NUM_THREADS` limits that.
 #[derive(Debug, Clone)]
 pub struct Replicas {
     devices: Vec<Device>,
     /// Whether fewer will do.
     flexible: bool,
+    /// Of each replica; the cores are shared out if nothing was said.
+    threads: Option<usize>,
     deadline: Duration,
 }
 
@@ -51,7 +57,7 @@ impl Replicas {
     /// All that this machine offers: one CPU replica per processor core, or as many as there is work for. Training takes
     /// fewer where a batch has fewer rows, or a set fewer samples. (This version has no GPU replicas.)
     pub fn auto() -> Self {
-        Self::up_to(available_parallelism().map_or(1, usize::from))
+        Self::up_to(cores())
     }
 
     /// This many replicas on the CPU, neither more nor fewer.
@@ -73,8 +79,40 @@ impl Replicas {
         Self {
             devices: vec![Device::Cpu; count],
             flexible: true,
+            threads: None,
             deadline: DEFAULT_DEADLINE,
         }
+    }
+
+    /// How many threads each replica computes on. By default the machine's cores are shared out among the replicas, and
+    /// each has at least one. More threads change the speed and no result.
+    ///
+    /// ```
+    /// use feedline_trainer::Replicas;
+    ///
+    /// let replicas = Replicas::cpu(2)?.threads(3)?;
+    /// let threads = replicas.run(|_| Ok(rayon::current_num_threads()))?;
+    /// assert_eq!(threads, [3, 3]);
+    /// # Ok::<(), feedline_trainer::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `per_replica` is 0.
+    pub fn threads(self, per_replica: usize) -> Result<Self> {
+        if per_replica == 0 {
+            return Err(invalid("threads per replica", per_replica, "at least 1"));
+        }
+        Ok(Self {
+            threads: Some(per_replica),
+            ..self
+        })
+    }
+
+    /// How many threads each replica has, now that their number is settled.
+    fn threads_per_replica(&self) -> usize {
+        let shared_out = (cores() / self.world_size()).max(1);
+        self.threads.unwrap_or(shared_out)
     }
 
     /// How long a replica waits for the others before it reports who is missing. Must be longer than the longest step.
@@ -100,8 +138,8 @@ impl Replicas {
         Err(invalid("number of replicas", self.world_size(), expected))
     }
 
-    /// Runs `work` once per replica, each on a thread of its own, and returns what they return in the order of the
-    /// ranks.
+    /// Runs `work` once per replica, each on threads of its own, and returns what they return in the order of the ranks.
+    /// `work` is called on one of the replica's threads; the others help where it uses rayon.
     ///
     /// # Errors
     ///
@@ -110,8 +148,8 @@ impl Replicas {
     ///
     /// A replica that hangs where the others do not wait for it, or one that is alone, is waited for without end. One
     /// that the others miss makes this function fail after the deadline and a few seconds in which it may still say
-    /// what is wrong. No thread can be stopped from outside, so its thread is left behind: it keeps what it holds, and
-    /// ends when it next calls its collective, or with the process.
+    /// what is wrong. No thread can be stopped from outside, so its threads are left behind: they keep what they hold, and
+    /// end when it next calls its collective, or with the process.
     pub fn run<T: Send + 'static>(
         &self,
         work: impl Fn(&Replica) -> Result<T> + Send + Sync + 'static,
@@ -122,16 +160,27 @@ impl Replicas {
         for (collective, device) in group.into_iter().zip(&self.devices) {
             let replica = Replica::new(device.clone(), Box::new(collective));
             let (work, sender) = (Arc::clone(&work), sender.clone());
-            thread::Builder::new()
-                .name(format!("replica-{}", replica.rank()))
-                .spawn(move || {
-                    let rank = replica.rank();
-                    let result = replica.run(&*work);
-                    // Nobody listens any more if another's failure was reported without this one's.
-                    let _ = sender.send((rank, result));
-                })
+            let rank = replica.rank();
+            let pool = ThreadPoolBuilder::new()
+                .num_threads(self.threads_per_replica())
+                .thread_name(move |thread| format!("replica-{rank}-{thread}"))
+                // A replica's panics are caught; one beyond that leaves its result out.
+                .panic_handler(|_| {})
+                .build()
                 // The replicas that run already stop, as this one's end of the collective is dropped.
-                .map_err(|error| invalid("number of replicas", error, "as many as threads"))?;
+                .map_err(|error| {
+                    invalid(
+                        "threads per replica",
+                        error,
+                        "as many as the system can start",
+                    )
+                })?;
+            // The pool's threads end when this is done.
+            pool.spawn(move || {
+                let result = replica.run(&*work);
+                // Nobody listens any more if another's failure was reported without this one's.
+                let _ = sender.send((rank, result));
+            });
         }
         drop(sender);
         self.collect(&finished)
@@ -169,6 +218,11 @@ impl Replicas {
     }
 }
 
+/// The processor's, as far as this process may use them.
+fn cores() -> usize {
+    available_parallelism().map_or(1, usize::from)
+}
+
 /// How much an error tells about the cause: one replica's failure makes others miss it or stop.
 fn cause(error: &Error) -> u8 {
     match error {
@@ -183,96 +237,11 @@ impl fmt::Display for Replicas {
         let count = self.world_size();
         let most = if self.flexible { "up to " } else { "" };
         let plural = if count == 1 { "" } else { "s" };
-        write!(f, "{most}{count} CPU replica{plural}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-    #[test]
-    fn results_come_in_the_order_of_the_ranks() {
-        let ranks = Replicas::cpu(4).unwrap().run(|replica| Ok(replica.rank()));
-        assert_eq!(ranks.unwrap(), [0, 1, 2, 3]);
-        assert!(Replicas::cpu(0).is_err());
-    }
-
-    #[test]
-    fn the_error_that_stopped_the_others_is_reported() {
-        let fail = |replica: &Replica| {
-            if replica.rank() == 2 {
-                return Err(invalid("colour", "green", "red"));
-            }
-            replica.collective().barrier()
-        };
-        let error = Replicas::cpu(4).unwrap().run(fail).unwrap_err();
-        assert_eq!(error.to_string(), "colour is green, expected red");
-    }
-
-    #[test]
-    fn a_panic_is_reported_and_stops_the_others() {
-        let fail = |replica: &Replica| {
-            assert!(replica.rank() != 1, "boom");
-            replica.collective().barrier()
-        };
-        let error = Replicas::cpu(3).unwrap().run(fail).unwrap_err();
-        let Error::ReplicaPanicked { rank: 1, message } = error else {
-            panic!("{error}")
-        };
-        assert_eq!(message, "boom");
-    }
-
-    #[test]
-    fn a_replica_that_never_returns_does_not_hide_the_error() {
-        let (release, stuck) = mpsc::channel::<()>();
-        let stuck = Mutex::new(stuck);
-        let replicas = Replicas::cpu(3).unwrap();
-        let hang = move |replica: &Replica| {
-            if replica.rank() == 1 {
-                let _ = stuck.lock().unwrap().recv();
-            }
-            replica.collective().barrier()
-        };
-        let error = replicas.deadline(Duration::from_millis(20)).run(hang);
-        let Err(Error::Deadline { missing, .. }) = error else {
-            panic!("{error:?}")
-        };
-        assert!(missing.contains(&1), "{missing:?}");
-        drop(release);
-    }
-
-    #[test]
-    fn what_made_a_replica_late_matters_more_than_that_it_was_late() {
-        let given_up = AtomicBool::new(false);
-        let fail_late = move |replica: &Replica| {
-            if replica.rank() == 0 {
-                let result = replica.collective().barrier();
-                given_up.store(true, Relaxed);
-                return result;
-            }
-            while !given_up.load(Relaxed) {
-                thread::yield_now();
-            }
-            Err(invalid("colour", "green", "red"))
-        };
-        let replicas = Replicas::cpu(2).unwrap().deadline(Duration::from_secs(1));
-        let error = replicas.run(fail_late).unwrap_err();
-        assert_eq!(error.to_string(), "colour is green, expected red");
-    }
-
-    #[test]
-    fn only_a_number_that_was_asked_for_is_too_large() {
-        let limit = ("batch size", 4);
-        assert_eq!(Replicas::up_to(9).limited(limit).unwrap().world_size(), 4);
-        assert_eq!(Replicas::up_to(3).limited(limit).unwrap().world_size(), 3);
-        assert!(Replicas::cpu(4).unwrap().limited(limit).is_ok());
-        let error = Replicas::cpu(5).unwrap().limited(limit).unwrap_err();
-        assert!(
-            error.to_string().contains("at most 4, the batch size"),
-            "{error}"
-        );
+        write!(f, "{most}{count} CPU replica{plural}")?;
+        match self.threads {
+            None => Ok(()),
+            Some(1) => f.write_str(" of 1 thread"),
+            Some(threads) => write!(f, " of {threads} threads"),
+        }
     }
 }

@@ -1,0 +1,270 @@
+//! A replica's copy of the model, and what computes with it.
+
+use candle_core::Device;
+use feedline_pipeline::{HostBatch, Shape};
+
+use super::{flat, tape};
+use crate::collective::Collective;
+use crate::engine::{Engine, Totals};
+use crate::error::Result;
+use crate::nn::{Model, Parameter, Pass};
+use crate::optim::Optimizer;
+use crate::parallel::Replica;
+
+/// The rows of a batch that hold samples.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows<'a> {
+    /// Of one row.
+    pub(super) shape: Shape,
+    pub(super) images: &'a [f32],
+    pub(super) labels: &'a [u32],
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn of(batch: &'a HostBatch) -> Self {
+        let (samples, shape) = (batch.info().samples, batch.shape());
+        Self {
+            shape,
+            images: &batch.pixels()[..samples * shape.elements()],
+            labels: &batch.labels()[..samples],
+        }
+    }
+}
+
+/// One replica's model, and the numbers in it side by side, which is how collectives and optimizers take them.
+///
+/// If the model has an engine, the numbers are all there is while training runs, and the model's variables get them at
+/// the end. Without one candle's tape computes with the variables, so that they follow each change.
+pub(super) struct Learner<M> {
+    model: M,
+    device: Device,
+    engine: Option<Engine>,
+    /// The parameters that gradients change, and their values.
+    trained: Vec<Parameter>,
+    values: Vec<f32>,
+    /// The other parameters, such as running means, which follow the batches, and theirs.
+    untrained: Vec<Parameter>,
+    statistics: Vec<f32>,
+}
+
+impl<M: Model> Learner<M> {
+    /// Begins with what rank 0 has, even if the model's own seed is not fixed.
+    pub(super) fn new(model: M, replica: &Replica) -> Result<Self> {
+        let parameters = model.parameters().iter().cloned();
+        let (trained, untrained): (Vec<_>, Vec<_>) = parameters.partition(|own| own.trainable);
+        let mut values = flat::read(&trained)?;
+        let mut statistics = flat::read(&untrained)?;
+        replica.collective().broadcast(&mut values)?;
+        replica.collective().broadcast(&mut statistics)?;
+        flat::write(&trained, &values)?;
+        flat::write(&untrained, &statistics)?;
+        Ok(Self {
+            engine: model.engine(),
+            device: replica.device().clone(),
+            model,
+            trained,
+            values,
+            untrained,
+            statistics,
+        })
+    }
+
+    /// How many numbers are trained.
+    pub(super) fn trainable(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Makes `gradients` those of `share` times the sum of the rows' cross-entropies.
+    pub(super) fn gradients(
+        &mut self,
+        rows: Rows<'_>,
+        share: f32,
+        pass: &Pass,
+        gradients: &mut [f32],
+    ) -> Result<Totals> {
+        match &mut self.engine {
+            Some(engine) => engine.gradients(
+                &self.values,
+                &mut self.statistics,
+                rows.images,
+                rows.labels,
+                share,
+                pass,
+                gradients,
+            ),
+            None => tape::gradients(
+                &self.model,
+                &self.trained,
+                rows,
+                &self.device,
+                share,
+                pass,
+                gradients,
+            ),
+        }
+    }
+
+    /// Makes a step.
+    pub(super) fn step(
+        &mut self,
+        optimizer: &mut impl Optimizer,
+        gradients: &[f32],
+        learning_rate_factor: f32,
+    ) -> Result<()> {
+        optimizer.step(&mut self.values, gradients, learning_rate_factor);
+        if self.engine.is_none() {
+            flat::write(&self.trained, &self.values)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over the statistics of rank 0: each replica has seen other rows.
+    pub(super) fn share_statistics(&mut self, collective: &dyn Collective) -> Result<()> {
+        if self.engine.is_none() {
+            self.statistics = flat::read(&self.untrained)?;
+        }
+        collective.broadcast(&mut self.statistics)?;
+        if self.engine.is_none() {
+            flat::write(&self.untrained, &self.statistics)?;
+        }
+        Ok(())
+    }
+
+    /// Loss and right answers, as in evaluation.
+    pub(super) fn evaluate(&mut self, rows: Rows<'_>) -> Result<Totals> {
+        match &mut self.engine {
+            Some(engine) => {
+                engine.evaluate(&self.values, &self.statistics, rows.images, rows.labels)
+            }
+            None => tape::evaluate(&self.model, rows, &self.device),
+        }
+    }
+
+    /// The trained model.
+    pub(super) fn finish(self) -> Result<M> {
+        if self.engine.is_some() {
+            flat::write(&self.trained, &self.values)?;
+            flat::write(&self.untrained, &self.statistics)?;
+        }
+        Ok(self.model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fit::tests::OnTape;
+    use crate::fit::{Fitted, Input, Trainer};
+    use crate::nn::{
+        BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Padding, Relu, Sequential,
+    };
+    use crate::optim::{Adam, Sgd};
+    use crate::parallel::Replicas;
+    use feedline_pipeline::{Random, Transform, source::InMemory};
+    use std::sync::Arc;
+
+    const SHAPE: Shape = Shape::new(2, 6, 5);
+
+    fn input(samples: usize) -> Input {
+        let mut random = Random::new([samples as u64]);
+        let pixels = (0..samples * SHAPE.elements()).map(|_| random.below(256) as u8);
+        let labels = (0..samples as u32).map(|index| index % 3);
+        let source = InMemory::new(SHAPE, 3, pixels.collect(), labels.collect());
+        Input::new(Arc::new(source.unwrap()), Transform::new().scale())
+    }
+
+    fn network(device: &Device) -> Result<Sequential> {
+        Sequential::builder([2, 6, 5])
+            .add(Conv2d::new(5, 3).padding(Padding::Same))
+            .add(Relu)
+            .add(MaxPool2d::new(2, 2))
+            .add(BatchNorm::new())
+            .add(Flatten)
+            .add(Dropout::new(0.3))
+            .add(Linear::new(3))
+            .build(1, device)
+    }
+
+    /// Seven steps on 2 replicas.
+    fn fit<M: Model>(
+        model: fn(&Device) -> Result<M>,
+        optimizer: impl Optimizer,
+        threads: usize,
+    ) -> Fitted<M> {
+        let replicas = Replicas::cpu(2).unwrap().threads(threads).unwrap();
+        let trainer = Trainer::new(model).optimizer(optimizer).replicas(replicas);
+        let trainer = trainer.batch_size(16).steps(7).progress(false);
+        trainer.fit(input(50), Some(input(21))).unwrap()
+    }
+
+    fn on_tape(device: &Device) -> Result<OnTape> {
+        network(device).map(OnTape)
+    }
+
+    fn numbers(model: &impl Model) -> Vec<f32> {
+        flat::read(model.parameters()).unwrap()
+    }
+
+    #[test]
+    fn an_engine_and_the_tape_learn_the_same() {
+        // Not Adam, which makes whole steps of gradients that are nothing but rounding.
+        let sgd = Sgd::new(0.1).momentum(0.9);
+        let by_engine = fit(network, sgd.clone(), 1);
+        let on_tape = fit(on_tape, sgd, 1);
+        let pairs = numbers(&by_engine.model).into_iter();
+        for (engine, tape) in pairs.zip(numbers(&on_tape.model)) {
+            assert!((engine - tape).abs() < 1e-4, "{engine} and {tape}");
+        }
+        let epochs = by_engine.history.epochs.iter();
+        for (engine, tape) in epochs.zip(&on_tape.history.epochs) {
+            let tests = (engine.test.unwrap(), tape.test.unwrap());
+            for (engine, tape) in [(engine.train, tape.train), tests] {
+                assert_eq!(engine.samples, tape.samples);
+                assert!((engine.loss - tape.loss).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        fn check<M: Model>(model: fn(&Device) -> Result<M>) {
+            let one = numbers(&fit(model, Adam::default(), 1).model);
+            for threads in [2, 3] {
+                assert_eq!(one, numbers(&fit(model, Adam::default(), threads).model));
+            }
+        }
+        check(on_tape);
+        check(network);
+    }
+
+    /// Adds 1 to every parameter.
+    #[derive(Debug, Clone)]
+    struct AddOne;
+
+    impl Optimizer for AddOne {
+        fn check(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn step(&mut self, parameters: &mut [f32], _gradients: &[f32], _factor: f32) {
+            parameters.iter_mut().for_each(|own| *own += 1.0);
+        }
+    }
+
+    #[test]
+    fn the_model_has_what_was_learnt_when_training_is_over() {
+        fn check<M: Model>(model: fn(&Device) -> Result<M>) {
+            let values = |model: &M| {
+                let trained = model.parameters().iter().filter(|own| own.trainable);
+                flat::read(&trained.cloned().collect::<Vec<_>>()).unwrap()
+            };
+            let before = values(&model(&Device::Cpu).unwrap());
+            let after = values(&fit(model, AddOne, 1).model);
+            for (before, after) in before.into_iter().zip(after) {
+                assert!((before + 7.0 - after).abs() < 1e-5, "{before} and {after}");
+            }
+        }
+        check(on_tape);
+        check(network);
+    }
+}
