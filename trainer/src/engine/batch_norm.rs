@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::stage::{Data, Moment, Places, Rows, Stage, chunk_rows};
+use super::stage::{Data, Moment, Places, Rows, Stage, Statistics, chunk_rows};
 use crate::kernel::batch_norm::{self, GradientLines};
 use crate::kernel::scratch::with_scratch;
 use crate::kernel::shape::Picture;
@@ -84,13 +84,15 @@ impl Stage for BatchNormStage {
 
     fn forward(&mut self, moment: &Moment<'_>, data: Data<'_>, input: &[f32], output: &mut [f32]) {
         let row = self.shape.len();
-        if moment.pass.is_training() {
-            self.measure(moment, input, data.statistics);
-        } else {
-            let (means, variances) = self.running.split(data.statistics);
-            self.mean[..means.len()].copy_from_slice(means);
-            for (inverse, &mut variance) in self.inverse.iter_mut().zip(variances) {
-                *inverse = self.layer.inverse_deviation(variance.into());
+        match data.statistics {
+            Statistics::Training(statistics) => self.measure(moment, input, statistics),
+            Statistics::Evaluation(statistics) => {
+                self.mean[..self.shape.channels]
+                    .copy_from_slice(&statistics[self.running.weight.clone()]);
+                let variances = &statistics[self.running.bias.clone()];
+                for (inverse, &variance) in self.inverse.iter_mut().zip(variances) {
+                    *inverse = self.layer.inverse_deviation(variance.into());
+                }
             }
         }
         let scale = &data.values[self.places.weight.clone()];

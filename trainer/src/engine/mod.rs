@@ -44,7 +44,7 @@ use crate::kernel::shape::{Picture, SLACK};
 use crate::kernel::{Isa, layout, loss};
 use crate::nn::{Model, Pass, Sequential};
 use compile::Compiled;
-use stage::{Data, Moment, Rows, reserve};
+use stage::{Data, Moment, Rows, Statistics, reserve};
 
 /// A [`Sequential`] made ready to train fast on the CPU.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Engine {
     }
 
     /// Forward and backward: `gradients` become those of `share` times the sum of the rows' cross-entropies, in the
-    /// order of `values`. `statistics` follow the batch.
+    /// order of `values`. `statistics` follow the batch, if the pass is a training pass.
     ///
     /// # Errors
     ///
@@ -130,6 +130,10 @@ impl Engine {
         gradients: &mut [f32],
     ) -> Result<Totals> {
         check("number of gradients", gradients.len(), self.network.values)?;
+        let statistics = match pass.is_training() {
+            true => Statistics::Training(statistics),
+            false => Statistics::Evaluation(statistics),
+        };
         let moment = self.forward(values, statistics, batch, pass)?;
         let totals = self.lose(batch.labels, share)?;
         let stages = self.network.stages.iter_mut().enumerate().rev();
@@ -159,9 +163,10 @@ impl Engine {
     pub fn evaluate(
         &mut self,
         values: &[f32],
-        statistics: &mut [f32],
+        statistics: &[f32],
         batch: Batch<'_>,
     ) -> Result<Totals> {
+        let statistics = Statistics::Evaluation(statistics);
         self.forward(values, statistics, batch, &Pass::evaluation())?;
         self.lose(batch.labels, 0.0)
     }
@@ -170,7 +175,7 @@ impl Engine {
     fn forward<'a>(
         &mut self,
         values: &[f32],
-        statistics: &mut [f32],
+        mut statistics: Statistics<'_>,
         batch: Batch<'_>,
         pass: &'a Pass,
     ) -> Result<Moment<'a>> {
@@ -204,7 +209,7 @@ impl Engine {
             stage.prepare(&moment, values);
             let data = Data {
                 values,
-                statistics: &mut *statistics,
+                statistics: statistics.reborrow(),
             };
             stage.forward(&moment, data, input, output);
         }

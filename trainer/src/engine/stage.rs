@@ -44,8 +44,32 @@ pub(super) struct Moment<'a> {
 pub(super) struct Data<'a> {
     /// Those that gradients change.
     pub(super) values: &'a [f32],
-    /// The others, which training passes change.
-    pub(super) statistics: &'a mut [f32],
+    pub(super) statistics: Statistics<'a>,
+}
+
+/// The numbers that gradients do not change.
+pub(super) enum Statistics<'a> {
+    /// They follow the batch.
+    Training(&'a mut [f32]),
+    /// They stay.
+    Evaluation(&'a [f32]),
+}
+
+impl Statistics<'_> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Training(numbers) => numbers.len(),
+            Self::Evaluation(numbers) => numbers.len(),
+        }
+    }
+
+    /// The same for another stage.
+    pub(super) fn reborrow(&mut self) -> Statistics<'_> {
+        match self {
+            Self::Training(numbers) => Statistics::Training(numbers),
+            Self::Evaluation(numbers) => Statistics::Evaluation(numbers),
+        }
+    }
 }
 
 /// What came in and out on the way forward, and the gradient of what came out.

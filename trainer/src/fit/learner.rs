@@ -5,7 +5,7 @@ use feedline_pipeline::{HostBatch, Shape};
 
 use super::{flat, tape};
 use crate::collective::Collective;
-use crate::engine::{Engine, Totals};
+use crate::engine::{Batch, Engine, Totals};
 use crate::error::Result;
 use crate::nn::{Model, Parameter, Pass};
 use crate::optim::Optimizer;
@@ -27,6 +27,13 @@ impl<'a> Rows<'a> {
             shape,
             images: &batch.pixels()[..samples * shape.elements()],
             labels: &batch.labels()[..samples],
+        }
+    }
+
+    fn batch(self) -> Batch<'a> {
+        Batch {
+            images: self.images,
+            labels: self.labels,
         }
     }
 }
@@ -86,8 +93,7 @@ impl<M: Model> Learner<M> {
             Some(engine) => engine.gradients(
                 &self.values,
                 &mut self.statistics,
-                rows.images,
-                rows.labels,
+                rows.batch(),
                 share,
                 pass,
                 gradients,
@@ -133,9 +139,7 @@ impl<M: Model> Learner<M> {
     /// Loss and right answers, as in evaluation.
     pub(super) fn evaluate(&mut self, rows: Rows<'_>) -> Result<Totals> {
         match &mut self.engine {
-            Some(engine) => {
-                engine.evaluate(&self.values, &self.statistics, rows.images, rows.labels)
-            }
+            Some(engine) => engine.evaluate(&self.values, &self.statistics, rows.batch()),
             None => tape::evaluate(&self.model, rows, &self.device),
         }
     }
