@@ -16,7 +16,7 @@ const ALIGNMENT: usize = BLOCK * size_of::<f32>();
 ///
 /// Every thread keeps its buffers and they only grow, so nothing is allocated once they are large enough.
 pub(crate) fn with_scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
-    let mut buffer = FREE.with_borrow_mut(|free| free.pop()).unwrap_or_default();
+    let mut buffer = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < len + BLOCK {
         buffer.resize(len + BLOCK, 0.0);
     }

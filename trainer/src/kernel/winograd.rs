@@ -1,13 +1,18 @@
-//! The convolution by Winograd's minimal filtering, with fewer products than it has weights times pixels.
+//! The convolution by Winograd's minimal filtering, which makes several outputs with few products.
 //!
-//! A row of a convolution is a product of polynomials, and a polynomial is known by its values at enough points, the
-//! leading coefficient being the value at infinity: there, one product for each point is enough. In two dimensions, the
-//! 36 pairs of six points make 4 × 4 outputs with a kernel of 3 × 3, which are 144 products directly; the 64 pairs of
-//! eight points make as many with a kernel of 5 × 5, which are 400. Lavin & Gray, "Fast Algorithms for Convolutional
-//! Neural Networks", 2015, arXiv:1509.09308.
+//! A convolution along a row is a product of polynomials transposed, and polynomials can be multiplied point by point:
+//! one product for each of enough points, the leading coefficient being the value at infinity. In two dimensions, the 36
+//! pairs of six points make 4 × 4 outputs with a kernel of 3 × 3, which are 144 products directly; the 64 pairs of eight
+//! points make as many with a kernel of 5 × 5, which are 400. Lavin & Gray, "Fast Algorithms for Convolutional Neural
+//! Networks", 2015, arXiv:1509.09308.
 //!
-//! First all tiles of the input are transformed to values at the points, channel by channel. Then each pair of points is
-//! a product of matrices (tiles × channels and channels × filters), and at last these are transformed to pixels.
+//! First, tiles of the input are transformed to values at the pairs of points, channel by channel. Then there is one
+//! product of matrices for each pair (tiles × channels by channels × filters). At last, products become pixels.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "columns become rows, which no iterator of one of them says"
+)]
 
 use super::scratch::with_scratch;
 use super::shape::Convolution;
@@ -23,11 +28,8 @@ struct Points<const POINTS: usize>;
 impl<const POINTS: usize> Points<POINTS> {
     const PAIRS: usize = POINTS / 2 - 1;
 
-    /// The positive ones. Others would do as well, with larger errors.
-    const POSITIVE: [f32; 3] = match POINTS {
-        6 => [1.0, 1.5, f32::NAN],
-        _ => [1.0, 0.5, 2.0],
-    };
+    /// The positive ones: those of the textbooks. 1 is the first, which makes the bias easy.
+    const POSITIVE: [f32; 3] = [1.0, 2.0, 0.5];
 
     /// The polynomial of x² that is zero at all pairs: its coefficients, the lowest degree first. The highest is 1.
     const ALL: [f32; 4] = Self::zero_at_pairs_but(usize::MAX);
@@ -77,9 +79,9 @@ impl<const POINTS: usize> Points<POINTS> {
     }
 }
 
-/// Whether [`forward`] is faster than the direct convolution.
+/// Whether [`forward`] is faster than the direct convolution. With fewer channels, most of it are transforms.
 pub(crate) fn pays(shape: &Convolution) -> bool {
-    points(shape).is_some() && shape.input.channels >= BLOCK
+    points(shape).is_some() && shape.input.channels >= 4
 }
 
 /// How many points make the fewest products, or none if the shape does not fit.
@@ -93,7 +95,10 @@ fn points(shape: &Convolution) -> Option<usize> {
     let fits = matches!(kernel, 3 | 5)
         && step == 1
         && input.height + 1 == output.height + kernel
-        && input.width + 1 == output.width + kernel;
+        && input.width + 1 == output.width + kernel
+        && (1..=input.stride).contains(&input.channels)
+        && input.stride.is_multiple_of(BLOCK)
+        && output.stride.is_multiple_of(BLOCK);
     let possible = |&points: &usize| fits && points <= input.height.min(input.width);
     let products = |&points: &usize| {
         let outputs = points + 1 - kernel;
@@ -102,7 +107,7 @@ fn points(shape: &Convolution) -> Option<usize> {
     [6, 8].into_iter().filter(possible).min_by_key(products)
 }
 
-/// Numbers of one pair of points in packed weights. The extra line spreads the pairs over the sets of the cache.
+/// Numbers of one pair of points in packed weights. The extra line spreads them over the sets of the cache.
 fn packed_plane(shape: &Convolution) -> usize {
     shape.input.channels * shape.output.stride + BLOCK
 }
@@ -161,7 +166,7 @@ pub(crate) fn pack(isa: Isa, shape: &Convolution, weights: &[f32], packed: &mut 
 /// Convolves `images` pictures that lie one after the other, adds the bias, and takes max(0, ·) if `rectify`.
 ///
 /// What becomes of a picture does not depend on the others.
-#[allow(clippy::too_many_arguments)]
+#[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
 pub(crate) fn forward(
     isa: Isa,
     shape: &Convolution,
@@ -172,15 +177,13 @@ pub(crate) fn forward(
     rectify: bool,
     output: &mut [f32],
 ) {
-    let points = points(shape).expect("the shape fits");
-    let strides = [shape.input.stride, shape.output.stride];
-    assert!(strides.iter().all(|stride| stride.is_multiple_of(BLOCK)));
-    assert!(shape.input.channels <= shape.input.stride);
+    let points = points(shape).expect("the shape does not fit");
     assert!(input.len() >= images * shape.input.len());
     assert!(output.len() >= images * shape.output.len());
     assert_eq!(packed.len(), packed_len(shape));
     assert_eq!(bias.len(), shape.output.stride);
-    let planes = strides.map(|stride| TILES * stride + BLOCK);
+    // The extra line spreads the planes over the sets of the cache.
+    let planes = [shape.input.stride, shape.output.stride].map(|stride| TILES * stride + BLOCK);
     with_scratch(points * points * (planes[0] + planes[1]), |scratch| {
         let (values, products) = scratch.split_at_mut(points * points * planes[0]);
         let arguments = Arguments {
@@ -670,10 +673,13 @@ unsafe fn outputs<V: Vector, const POINTS: usize, const OUTPUTS: usize>(
 ) -> [V; OUTPUTS] {
     // SAFETY: the caller's.
     unsafe {
+        // All powers of the first pair are 1 or -1.
+        let halves = [row[1].add(row[2]), row[1].sub(row[2])];
         let mut outputs = [V::zero(); OUTPUTS];
-        outputs[0] = row[0];
-        outputs[OUTPUTS - 1] = row[POINTS - 1];
-        for pair in 0..Points::<POINTS>::PAIRS {
+        for (degree, output) in outputs.iter_mut().enumerate() {
+            *output = halves[degree % 2];
+        }
+        for pair in 1..Points::<POINTS>::PAIRS {
             let (plus, minus) = (row[1 + 2 * pair], row[2 + 2 * pair]);
             let halves = [plus.add(minus), plus.sub(minus)];
             let mut power = 1.0;
@@ -682,6 +688,183 @@ unsafe fn outputs<V: Vector, const POINTS: usize, const OUTPUTS: usize>(
                 power *= Points::<POINTS>::POSITIVE[pair];
             }
         }
+        outputs[0] = outputs[0].add(row[0]);
+        outputs[OUTPUTS - 1] = outputs[OUTPUTS - 1].add(row[POINTS - 1]);
         outputs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::shape::{Picture, SLACK};
+    use super::*;
+
+    /// Pictures with a convolution's operands, all of them random, and the convolution in double precision.
+    #[derive(Debug)]
+    struct Case {
+        shape: Convolution,
+        images: usize,
+        input: Vec<f32>,
+        weights: Vec<f32>,
+        bias: Vec<f32>,
+    }
+
+    impl Case {
+        fn new(
+            kernel: usize,
+            (height, width): (usize, usize),
+            images: usize,
+            channels: usize,
+            filters: usize,
+            seed: u64,
+        ) -> Self {
+            let shape = Convolution {
+                input: Picture::new(height + kernel - 1, width + kernel - 1, channels),
+                output: Picture::new(height, width, filters),
+                kernel,
+                step: 1,
+            };
+            let mut state = seed | 1;
+            let mut random = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+            };
+            let mut input = vec![0.0; images * shape.input.len() + SLACK];
+            for pixel in input[..images * shape.input.len()].chunks_exact_mut(shape.input.stride) {
+                pixel[..channels].fill_with(&mut random);
+            }
+            let mut weights = vec![0.0; filters * channels * kernel * kernel];
+            weights.fill_with(&mut random);
+            let mut bias = vec![0.0; shape.output.stride];
+            bias[..filters].fill_with(&mut random);
+            Self {
+                shape,
+                images,
+                input,
+                weights,
+                bias,
+            }
+        }
+
+        fn forward(&self, isa: Isa, rectify: bool, images: std::ops::Range<usize>) -> Vec<f32> {
+            let shape = &self.shape;
+            let mut packed = vec![f32::NAN; packed_len(shape)];
+            pack(isa, shape, &self.weights, &mut packed);
+            let input = &self.input[images.start * shape.input.len()..];
+            let input = &input[..images.len() * shape.input.len() + SLACK];
+            let mut output = vec![f32::NAN; images.len() * shape.output.len()];
+            let (bias, images) = (&self.bias, images.len());
+            forward(
+                isa,
+                shape,
+                images,
+                input,
+                &packed,
+                bias,
+                rectify,
+                &mut output,
+            );
+            output
+        }
+
+        fn expected(&self, rectify: bool) -> Vec<f64> {
+            let Convolution {
+                input,
+                output,
+                kernel,
+                ..
+            } = self.shape;
+            let mut expected = Vec::new();
+            for image in self.input.chunks_exact(input.len()).take(self.images) {
+                for pixel in 0..output.pixels() {
+                    let from = self
+                        .shape
+                        .window(pixel / output.width, pixel % output.width);
+                    for filter in 0..output.stride {
+                        let mut sum = f64::from(self.bias[filter]);
+                        for weight in 0..input.channels * kernel * kernel {
+                            if filter >= output.channels {
+                                break;
+                            }
+                            let (channel, place) =
+                                (weight / kernel / kernel, weight % (kernel * kernel));
+                            let at =
+                                from + self.shape.window(place / kernel, place % kernel) + channel;
+                            let weight = filter * input.channels * kernel * kernel + weight;
+                            sum += f64::from(image[at]) * f64::from(self.weights[weight]);
+                        }
+                        expected.push(if rectify { sum.max(0.0) } else { sum });
+                    }
+                }
+            }
+            expected
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn is_the_convolution_whatever_the_other_images_are(
+            (kernel, height, width) in prop_oneof![
+                (Just(3_usize), 4..16_usize, 4..16_usize),
+                (Just(5_usize), 2..14_usize, 2..14_usize),
+            ],
+            images in 1..=4_usize,
+            channels in 1..=40_usize,
+            filters in 1..=80_usize,
+            rectify: bool,
+            seed: u64,
+        ) {
+            let case = Case::new(kernel, (height, width), images, channels, filters, seed);
+            let expected = case.expected(rectify);
+            let largest = expected.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+            for isa in Isa::available() {
+                let output = case.forward(isa, rectify, 0..images);
+                prop_assert_eq!(output.len(), expected.len());
+                for (&x, y) in output.iter().zip(&expected) {
+                    prop_assert!((f64::from(x) - y).abs() <= 1e-4 * largest, "{isa:?}: {x}, not {y}");
+                }
+                let one_by_one: Vec<f32> = (0..images)
+                    .flat_map(|image| case.forward(isa, rectify, image..image + 1))
+                    .collect();
+                let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                prop_assert_eq!(bits(&output), bits(&one_by_one));
+            }
+        }
+    }
+
+    #[test]
+    fn many_images_are_worked_on_in_blocks() {
+        let case = Case::new(3, (11, 11), 16, 16, 16, 1);
+        for isa in Isa::available() {
+            let together = case.forward(isa, true, 0..16);
+            let parts = [0..5, 5..6, 6..16].map(|images| case.forward(isa, true, images));
+            assert_eq!(together, parts.concat());
+        }
+    }
+
+    #[test]
+    fn nan_is_not_rectified() {
+        let mut case = Case::new(5, (4, 4), 1, 16, 16, 1);
+        case.input[0] = f32::NAN;
+        for isa in Isa::available() {
+            assert!(case.forward(isa, true, 0..1)[0].is_nan());
+        }
+    }
+
+    #[test]
+    fn only_shapes_that_fit_pay() {
+        let shape = Case::new(3, (11, 11), 1, 32, 64, 1).shape;
+        assert!(pays(&shape));
+        assert!(!pays(&Convolution { step: 2, ..shape }));
+        assert!(!pays(&Convolution { kernel: 5, ..shape }));
+        assert!(!pays(&Case::new(7, (11, 11), 1, 32, 64, 1).shape));
+        assert!(!pays(&Case::new(3, (3, 11), 1, 32, 64, 1).shape));
+        assert!(!pays(&Case::new(3, (11, 11), 1, 1, 64, 1).shape));
     }
 }
