@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::stage::{Data, Moment, Places, Rows, Stage, block_rows, chunk_rows, reserve};
+use super::stage::{Data, Moment, Places, Rows, Stage, block_rows, chunk_rows};
+use crate::kernel::buffer::Buffer;
 use crate::kernel::entries::Entries;
 use crate::kernel::scratch::with_scratch;
 use crate::kernel::shape::{Convolution, Picture, Pool, SLACK};
@@ -24,8 +25,8 @@ pub(super) struct ConvolutionStage {
     places: Places,
     winograd: bool,
     /// Weights as the way forward and the way back want them.
-    packed: Vec<f32>,
-    packed_filters: Vec<f32>,
+    packed: Buffer,
+    packed_filters: Buffer,
     bias: Vec<f32>,
     /// For each pooled number of the batch, its place in its window.
     pooled_from: Vec<u8>,
@@ -35,8 +36,8 @@ pub(super) struct ConvolutionStage {
 /// What one chunk of the batch adds up.
 #[derive(Debug, Default)]
 struct Chunk {
-    sums: Vec<f32>,
-    bias: Vec<f32>,
+    sums: Buffer,
+    bias: Buffer,
     /// If there is a pool.
     entries: Option<Entries>,
 }
@@ -63,8 +64,8 @@ impl ConvolutionStage {
             pool: None,
             places,
             winograd,
-            packed: vec![0.0; packed],
-            packed_filters: vec![0.0; shape.output.channels * shape.padded_filter()],
+            packed: Buffer::zeros(packed),
+            packed_filters: Buffer::zeros(shape.output.channels * shape.padded_filter()),
             bias: vec![0.0; shape.output.stride],
             pooled_from: Vec::new(),
             chunks: Vec::new(),
@@ -330,7 +331,7 @@ impl Stage for ConvolutionStage {
         bias.fill(0.0);
         for chunk in &chunks[..count] {
             bias.iter_mut()
-                .zip(&chunk.bias)
+                .zip(&*chunk.bias)
                 .for_each(|(sum, x)| *sum += x);
         }
         self.chunks = chunks;
@@ -339,8 +340,8 @@ impl Stage for ConvolutionStage {
 
 impl Chunk {
     fn clear(&mut self, sums: usize, bias: usize) {
-        reserve(&mut self.sums, sums);
-        reserve(&mut self.bias, bias);
+        self.sums.reserve(sums);
+        self.bias.reserve(bias);
         self.sums.fill(0.0);
         self.bias.fill(0.0);
     }

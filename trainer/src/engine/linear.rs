@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::stage::{Data, Moment, Places, Rows, Stage};
+use crate::kernel::buffer::Buffer;
 use crate::kernel::linear::{self, Linear};
 use crate::kernel::shape::Picture;
 use crate::kernel::tile::ROWS;
@@ -20,7 +21,7 @@ pub(super) struct LinearStage {
     rectify: bool,
     places: Places,
     /// The weights with padded outputs, if they are not by themselves.
-    packed: Option<Vec<f32>>,
+    packed: Option<Buffer>,
     bias: Vec<f32>,
     bias_gradient: Vec<f32>,
     zeros: Vec<f32>,
@@ -40,7 +41,7 @@ impl LinearStage {
             shape,
             rectify: false,
             places,
-            packed: pad.then(|| vec![0.0; shape.weights()]),
+            packed: pad.then(|| Buffer::zeros(shape.weights())),
             bias: vec![0.0; shape.output_stride],
             bias_gradient: vec![0.0; shape.output_stride],
             zeros: vec![0.0; shape.output_stride],

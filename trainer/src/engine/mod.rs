@@ -40,11 +40,12 @@ mod tests;
 use rayon::prelude::*;
 
 use crate::error::{Result, invalid};
+use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::{Picture, SLACK};
 use crate::kernel::{Isa, layout, loss};
 use crate::nn::{Model, Pass, Sequential};
 use compile::Compiled;
-use stage::{Data, Moment, Rows, Statistics, reserve};
+use stage::{Data, Moment, Rows, Statistics};
 
 /// A [`Sequential`] made ready to train fast on the CPU.
 #[derive(Debug)]
@@ -52,10 +53,10 @@ pub struct Engine {
     isa: Isa,
     network: Compiled,
     /// What goes into each stage, and at last the logits.
-    activations: Vec<Vec<f32>>,
+    activations: Vec<Buffer>,
     /// Gradients of what came out of a stage, and of what went in.
-    d_output: Vec<f32>,
-    d_input: Vec<f32>,
+    d_output: Buffer,
+    d_input: Buffer,
 }
 
 /// Pictures and their labels.
@@ -83,10 +84,12 @@ impl Engine {
         let network = compile::compile(network)?;
         Some(Self {
             isa: Isa::detect(),
-            activations: vec![Vec::new(); network.stages.len() + 1],
+            activations: (0..=network.stages.len())
+                .map(|_| Buffer::default())
+                .collect(),
             network,
-            d_output: Vec::new(),
-            d_input: Vec::new(),
+            d_output: Buffer::default(),
+            d_input: Buffer::default(),
         })
     }
 
@@ -147,7 +150,7 @@ impl Engine {
                 stage.backward(&moment, values, rows, None, gradients);
                 break;
             }
-            reserve(&mut self.d_input, self.activations[index].len());
+            self.d_input.reserve(self.activations[index].len());
             let d_input = Some(&mut *self.d_input);
             stage.backward(&moment, values, rows, d_input, gradients);
             std::mem::swap(&mut self.d_input, &mut self.d_output);
@@ -196,7 +199,7 @@ impl Engine {
             rows,
             pass,
         };
-        reserve(&mut self.activations[0], rows * input.len() + SLACK);
+        self.activations[0].reserve(rows * input.len() + SLACK);
         let pictures = self.activations[0].par_chunks_exact_mut(input.len());
         pictures
             .zip(batch.images.par_chunks_exact(picture))
@@ -205,7 +208,7 @@ impl Engine {
         for (index, stage) in stages.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(index + 1);
             let (input, output) = (&before[index], &mut after[0]);
-            reserve(output, rows * stage.output().len() + SLACK);
+            output.reserve(rows * stage.output().len() + SLACK);
             stage.prepare(&moment, values);
             let data = Data {
                 values,
@@ -222,7 +225,7 @@ impl Engine {
         let Some(activations) = self.activations.last() else {
             return Ok(Totals::default());
         };
-        reserve(&mut self.d_output, activations.len());
+        self.d_output.reserve(activations.len());
         let mut totals = Totals::default();
         let rows = self.d_output.chunks_exact_mut(logits.stride);
         let rows = rows

@@ -104,10 +104,3 @@ pub(super) fn chunk_rows(rows: usize) -> usize {
 pub(super) fn block_rows(rows: usize) -> usize {
     (rows / (4 * rayon::current_num_threads())).clamp(1, 8)
 }
-
-/// Makes a buffer at least this long.
-pub(super) fn reserve(buffer: &mut Vec<f32>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
-    }
-}

@@ -3,6 +3,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod batch_norm;
+pub(crate) mod buffer;
 pub(crate) mod convolution;
 pub(crate) mod entries;
 mod isa;

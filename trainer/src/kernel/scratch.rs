@@ -2,26 +2,20 @@
 
 use std::cell::RefCell;
 
-use super::BLOCK;
+use super::buffer::Buffer;
 
 thread_local! {
     /// Buffers of this thread that are not in use, the outermost last.
-    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
 }
-
-/// Bytes that buffers are aligned to: a line of the cache, so that no register straddles two.
-const ALIGNMENT: usize = BLOCK * size_of::<f32>();
 
 /// Calls `f` with `len` numbers of unspecified contents, which begin with a line of the cache. Calls may be nested.
 ///
 /// Every thread keeps its buffers and they only grow, so nothing is allocated once they are large enough.
 pub(crate) fn with_scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
     let mut buffer = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if buffer.len() < len + BLOCK {
-        buffer.resize(len + BLOCK, 0.0);
-    }
-    let start = buffer.as_ptr().align_offset(ALIGNMENT).min(BLOCK);
-    let result = f(&mut buffer[start..][..len]);
+    buffer.reserve(len);
+    let result = f(&mut buffer[..len]);
     FREE.with_borrow_mut(|free| free.push(buffer));
     result
 }
@@ -46,14 +40,5 @@ mod tests {
         let first = nest();
         assert_eq!(first.1.0, 1000);
         assert_eq!(nest(), first);
-    }
-
-    #[test]
-    fn buffers_are_aligned() {
-        for len in [0, 1, 17, 4000] {
-            with_scratch(len, |scratch| {
-                assert_eq!(scratch.as_ptr().addr() % ALIGNMENT, 0);
-            });
-        }
     }
 }
