@@ -36,6 +36,7 @@ mod linear;
 mod loss;
 mod max_pool2d;
 mod model;
+mod normalization;
 #[cfg(test)]
 mod on_tape;
 mod pass;
