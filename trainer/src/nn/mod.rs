@@ -40,6 +40,7 @@ mod normalization;
 #[cfg(test)]
 mod on_tape;
 mod pass;
+mod pooling;
 mod relu;
 mod sequential;
 mod storage;
