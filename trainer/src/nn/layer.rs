@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use feedline_pipeline::Random;
 
 use super::Pass;
@@ -54,6 +54,36 @@ pub struct ParameterShape {
     pub trainable: bool,
 }
 
+impl ParameterShape {
+    /// Makes the parameter with its first values, which follow from `random` alone: for a [`Model`](super::Model) of your
+    /// own that is made of layers. A [`Sequential`](super::Sequential) does it by itself.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor, Var};
+    /// use feedline_pipeline::Random;
+    /// use feedline_trainer::nn::{Conv2d, Layer, Pass};
+    ///
+    /// let (layer, seed) = (Conv2d::new(8, 3), 42);
+    /// let shapes = layer.parameters(&[3, 24, 24]).into_iter().enumerate();
+    /// let variables = shapes.map(|(i, own)| own.create(Random::new([seed, i as u64]), &Device::Cpu));
+    /// let variables: Vec<Var> = variables.collect::<Result<_, _>>()?;
+    /// assert_eq!(variables[0].dims(), [8, 3, 3, 3]);
+    ///
+    /// let images = Tensor::zeros((2, 3, 24, 24), DType::F32, &Device::Cpu)?;
+    /// let output = layer.forward(&images, &variables, &Pass::evaluation())?;
+    /// assert_eq!(output.dims(), [2, 8, 22, 22]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// candle's, if `device` can't hold it.
+    pub fn create(&self, random: Random, device: &Device) -> candle_core::Result<Var> {
+        let values = self.initializer.values(self.shape.iter().product(), random);
+        Var::from_vec(values, self.shape.as_slice(), device)
+    }
+}
+
 /// How a parameter begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -72,7 +102,7 @@ pub enum Initializer {
 
 impl Initializer {
     /// The first `count` values. candle can't seed its generator on the CPU, so they come from the pipeline's.
-    pub(super) fn values(self, count: usize, mut random: Random) -> Vec<f32> {
+    fn values(self, count: usize, mut random: Random) -> Vec<f32> {
         match self {
             Self::Constant(value) => vec![value; count],
             Self::GlorotUniform { fan_in, fan_out } => {

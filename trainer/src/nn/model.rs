@@ -8,7 +8,8 @@ use crate::error::Result;
 
 /// A network that the trainer can train: [`Sequential`](super::Sequential), or your own.
 ///
-/// A model of your own is two methods around candle code. Every replica builds its own, so the order of its
+/// A model of your own is two methods around candle code, in which it may call [`Layer`](super::Layer)s: the repository's
+/// example `own_model` has a residual network. Every replica builds its own, so the order of its
 /// parameters must be the same each time: a `VarMap` iterates in another order in every process; sort by name.
 ///
 /// ```
@@ -34,6 +35,9 @@ use crate::error::Result;
 /// assert_eq!(model.forward(&images, &Pass::evaluation())?.dims(), [2, 10]);
 /// # Ok::<(), feedline_trainer::Error>(())
 /// ```
+///
+/// candle has one helper thread for the large tensors of all replicas, and they wait for it. With the environment
+/// variable `CANDLE_NUM_THREADS=1` it has none, and a model of your own on several replicas may take half the time.
 pub trait Model: Send + 'static {
     /// One row of logits per picture: `[rows, channels, height, width]` becomes `[rows, classes]`.
     ///

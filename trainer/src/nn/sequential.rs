@@ -141,10 +141,9 @@ impl SequentialBuilder {
             let first = parameters.len();
             for own in layer.parameters(&shape) {
                 let random = Random::new([seed, parameters.len() as u64]);
-                let values = own.initializer.values(own.shape.iter().product(), random);
                 parameters.push(Parameter {
                     name: format!("{name}.{}", own.name),
-                    value: Var::from_vec(values, own.shape, device)?,
+                    value: own.create(random, device)?,
                     trainable: own.trainable,
                 });
             }
