@@ -256,7 +256,7 @@ impl Stage for ConvolutionStage {
                 .par_chunks_exact(unpadded)
                 .zip(self.packed_filters.par_chunks_exact_mut(filter))
                 .for_each(|(weights, packed)| {
-                    convolution::pack_filter(&self.shape, weights, packed)
+                    convolution::pack_filter(&self.shape, weights, packed);
                 });
         }
         let per_chunk = chunk_rows(moment.rows);

@@ -1,5 +1,4 @@
 //! The arithmetic of training on the CPU, on plain slices.
-#![allow(dead_code)]
 
 pub(crate) mod activation;
 pub(crate) mod batch_norm;
