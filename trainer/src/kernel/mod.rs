@@ -10,6 +10,7 @@ pub(crate) mod layout;
 pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod pool;
+pub(crate) mod reversed;
 pub(crate) mod scratch;
 pub(crate) mod shape;
 pub(crate) mod sparse;
