@@ -9,7 +9,7 @@ use super::linear::LinearStage;
 use super::simple::{DropoutStage, FlattenStage, PoolStage, RectifierStage};
 use super::stage::{Places, Stage};
 use crate::kernel::BLOCK;
-use crate::kernel::shape::{Convolution, Picture, Pool};
+use crate::kernel::shape::{Picture, Pool};
 use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Model, Relu, Sequential};
 
 /// A network as stages.
@@ -181,18 +181,7 @@ impl Builder {
     }
 
     fn convolution(&self, layer: &Conv2d, places: Places) -> ConvolutionStage {
-        let [vertical, horizontal] = layer.sides(self.shape.height, self.shape.width);
-        let shape = Convolution {
-            input: Picture {
-                height: vertical.before + vertical.size + vertical.after(),
-                width: horizontal.before + horizontal.size + horizontal.after(),
-                ..self.shape
-            },
-            output: Picture::new(vertical.windows, horizontal.windows, layer.filters()),
-            kernel: vertical.window,
-            step: vertical.stride,
-        };
-        let border = (vertical.before, horizontal.before);
+        let (shape, border) = layer.convolution(self.shape);
         ConvolutionStage::new(self.shape, border, shape, places)
     }
 

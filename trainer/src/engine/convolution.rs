@@ -8,7 +8,7 @@ use crate::kernel::entries::Entries;
 use crate::kernel::scratch::with_scratch;
 use crate::kernel::shape::{Convolution, Picture, Pool, SLACK};
 use crate::kernel::sparse;
-use crate::kernel::{Isa, activation, convolution, layout, pool, winograd};
+use crate::kernel::{Isa, activation, convolution, filters, layout, pool};
 
 /// A convolution, and what is fused behind it.
 #[derive(Debug)]
@@ -23,7 +23,6 @@ pub(super) struct ConvolutionStage {
     rectify: bool,
     pool: Option<Pool>,
     places: Places,
-    winograd: bool,
     /// Weights as the way forward and the way back want them.
     packed: Buffer,
     packed_filters: Buffer,
@@ -50,11 +49,6 @@ impl ConvolutionStage {
         shape: Convolution,
         places: Places,
     ) -> Self {
-        let winograd = winograd::pays(&shape);
-        let packed = match winograd {
-            true => winograd::packed_len(&shape),
-            false => convolution::packed_len(&shape),
-        };
         Self {
             isa: Isa::Portable,
             input,
@@ -63,9 +57,8 @@ impl ConvolutionStage {
             rectify: false,
             pool: None,
             places,
-            winograd,
-            packed: Buffer::zeros(packed),
-            packed_filters: Buffer::zeros(shape.output.channels * shape.padded_filter()),
+            packed: Buffer::zeros(filters::packed_len(&shape)),
+            packed_filters: Buffer::zeros(filters::backward_len(&shape)),
             bias: vec![0.0; shape.output.stride],
             pooled_from: Vec::new(),
             chunks: Vec::new(),
@@ -109,13 +102,10 @@ impl ConvolutionStage {
 
     fn convolve(&self, images: usize, input: &[f32], rectify: bool, output: &mut [f32]) {
         let (shape, packed, bias) = (&self.shape, &self.packed, &self.bias);
-        self.with_border(images, input, |input| match self.winograd {
-            true => winograd::forward(
+        self.with_border(images, input, |input| {
+            filters::forward(
                 self.isa, shape, images, input, packed, bias, rectify, output,
-            ),
-            false => convolution::forward(
-                self.isa, shape, images, input, packed, bias, rectify, output,
-            ),
+            );
         });
     }
 
@@ -194,10 +184,7 @@ impl Stage for ConvolutionStage {
     fn prepare(&mut self, moment: &Moment<'_>, values: &[f32]) {
         self.isa = moment.isa;
         let (shape, weights) = (&self.shape, &values[self.places.weight.clone()]);
-        match self.winograd {
-            true => winograd::pack(self.isa, shape, weights, &mut self.packed),
-            false => convolution::pack(shape, weights, &mut self.packed),
-        }
+        filters::pack(self.isa, shape, weights, &mut self.packed);
         let bias = &values[self.places.bias.clone()];
         self.bias[..bias.len()].copy_from_slice(bias);
         if self.pool.is_some() {
@@ -249,15 +236,9 @@ impl Stage for ConvolutionStage {
         mut d_input: Option<&mut [f32]>,
         gradients: &mut [f32],
     ) {
-        let filter = self.shape.padded_filter();
-        let unpadded = self.places.weight.len() / self.shape.output.channels;
         if d_input.is_some() {
-            values[self.places.weight.clone()]
-                .par_chunks_exact(unpadded)
-                .zip(self.packed_filters.par_chunks_exact_mut(filter))
-                .for_each(|(weights, packed)| {
-                    convolution::pack_filter(&self.shape, weights, packed);
-                });
+            let weights = &values[self.places.weight.clone()];
+            filters::pack_backward(&self.shape, weights, &mut self.packed_filters);
         }
         let per_chunk = chunk_rows(moment.rows);
         let count = moment.rows.div_ceil(per_chunk);
@@ -282,10 +263,7 @@ impl Stage for ConvolutionStage {
             .for_each(|(index, ((chunk, d_input), (output, d_output)))| {
                 let first = index * per_chunk;
                 let input = &rows.input[first * inner..];
-                chunk.clear(
-                    this.shape.output.channels * filter,
-                    this.shape.output.stride,
-                );
+                chunk.clear(filters::backward_len(&this.shape), this.shape.output.stride);
                 match &this.pool {
                     None => {
                         if this.rectify {
@@ -313,21 +291,8 @@ impl Stage for ConvolutionStage {
                 }
             });
         let (weight, bias) = self.places.split(gradients);
-        weight
-            .par_chunks_exact_mut(unpadded)
-            .enumerate()
-            .for_each(|(index, weight)| {
-                let parts = chunks[..count]
-                    .iter()
-                    .map(|chunk| &chunk.sums[index * filter..][..filter]);
-                with_scratch(filter, |sums| {
-                    sums.fill(0.0);
-                    for part in parts {
-                        sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
-                    }
-                    convolution::unpack_filter(&self.shape, sums, weight);
-                });
-            });
+        let sums = chunks[..count].iter().map(|chunk| &*chunk.sums);
+        filters::add_up(&self.shape, sums, weight);
         bias.fill(0.0);
         for chunk in &chunks[..count] {
             bias.iter_mut()

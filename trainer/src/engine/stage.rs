@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use crate::kernel::Isa;
+pub(super) use crate::kernel::batch::{block_rows, chunk_rows};
 use crate::kernel::shape::Picture;
 use crate::nn::Pass;
 
@@ -91,16 +92,4 @@ impl Places {
     pub(super) fn split<'a>(&self, gradients: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32]) {
         gradients[self.weight.start..self.bias.end].split_at_mut(self.weight.len())
     }
-}
-
-/// The rows of a batch that are summed up together, chunk by chunk. It follows from their number alone, so sums over
-/// the batch are the same to the bit for any number of threads.
-pub(super) fn chunk_rows(rows: usize) -> usize {
-    rows.div_ceil((rows / 8).clamp(1, 8))
-}
-
-/// The rows that a thread takes at once where nothing is summed up: a quarter of its share, so that threads that are
-/// held up can be helped, and a few where there are many.
-pub(super) fn block_rows(rows: usize) -> usize {
-    (rows / (4 * rayon::current_num_threads())).clamp(1, 8)
 }

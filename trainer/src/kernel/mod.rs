@@ -1,10 +1,12 @@
 //! The arithmetic of training on the CPU, on plain slices.
 
 pub(crate) mod activation;
+pub(crate) mod batch;
 pub(crate) mod batch_norm;
 pub(crate) mod buffer;
 pub(crate) mod convolution;
 pub(crate) mod entries;
+pub(crate) mod filters;
 mod isa;
 pub(crate) mod layout;
 pub(crate) mod linear;

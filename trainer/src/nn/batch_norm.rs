@@ -1,8 +1,10 @@
 //! Batch normalization.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 
 use super::layer::check_batch;
+use super::normalization::{Operation, Planes};
+use super::storage::with_slice;
 use super::{Initializer, Layer, ParameterShape, Pass};
 
 /// Normalizes every channel over batch, height and width, then scales and shifts it (Ioffe, Szegedy: "Batch
@@ -98,6 +100,71 @@ impl Layer for BatchNorm {
             candle_core::bail!("batch_norm has four parameters, not {}", parameters.len())
         };
         check_batch(self, input)?;
+        let channels = input.dim(1)?;
+        if let Some(own) = parameters.iter().find(|own| own.dims() != [channels]) {
+            let found = own.dims();
+            candle_core::bail!("a parameter of batch_norm is {found:?}, expected [{channels}]");
+        }
+        let ours = |own: &Tensor| own.device().is_cpu() && own.dtype() == DType::F32;
+        let on_cpu = ours(input) && parameters.iter().all(|own| ours(own));
+        if on_cpu && input.elem_count() > 0 {
+            let running = [running_mean, running_variance];
+            self.by_operation(input, scale, shift, running, pass)
+        } else {
+            self.by_candle(input, parameters, pass)
+        }
+    }
+}
+
+impl BatchNorm {
+    /// As an operation of ours.
+    fn by_operation(
+        &self,
+        input: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        running: [&Var; 2],
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        let (rows, channels) = (input.dim(0)?, input.dim(1)?);
+        let planes = Planes {
+            rows,
+            channels,
+            area: input.elem_count() / (rows * channels),
+        };
+        let input = input.contiguous()?;
+        let [mut means, mut variances] = [running[0].to_vec1::<f32>()?, running[1].to_vec1()?];
+        let moments: Vec<[f64; 2]> = if pass.is_training() {
+            let moments = with_slice(&input, |input| Ok(planes.moments(input)))?;
+            let unbiased = unbiased(rows * planes.area);
+            for (channel, [mean, variance]) in moments.iter().enumerate() {
+                self.follow_value(&mut means[channel], *mean);
+                self.follow_value(&mut variances[channel], variance * unbiased);
+            }
+            running[0].set(&Tensor::from_slice(&means, channels, input.device())?)?;
+            running[1].set(&Tensor::from_slice(&variances, channels, input.device())?)?;
+            moments
+        } else {
+            let pairs = means.into_iter().zip(variances);
+            pairs
+                .map(|(mean, variance)| [mean.into(), variance.into()])
+                .collect()
+        };
+        let inverse = moments.iter().map(|own| self.inverse_deviation(own[1]));
+        let operation = Operation {
+            planes,
+            mean: moments.iter().map(|own| own[0] as f32).collect(),
+            inverse: inverse.collect(),
+            of_batch: pass.is_training(),
+        };
+        input.apply_op3(&scale.contiguous()?, &shift.contiguous()?, operation)
+    }
+
+    /// By candle's own operations, for all devices and types of numbers.
+    fn by_candle(&self, input: &Tensor, parameters: &[Var], pass: &Pass) -> Result<Tensor> {
+        let [scale, shift, running_mean, running_variance] = parameters else {
+            candle_core::bail!("batch_norm has four parameters, not {}", parameters.len())
+        };
         // [rows, channels, the rest]: whatever the rest is, it is one dimension here.
         let (rows, channels) = (input.dim(0)?, input.dim(1)?);
         let flat = input.reshape((rows, channels, ()))?;
@@ -108,9 +175,7 @@ impl Layer for BatchNorm {
             let variance = centered.sqr()?.mean_keepdim((0, 2))?;
             let count = flat.elem_count() / channels;
             self.follow(running_mean, &mean, 1.0)?;
-            // The unbiased estimate, as PyTorch and TensorFlow's fused layer keep it.
-            let unbiased = count as f64 / (count.max(2) - 1) as f64;
-            self.follow(running_variance, &variance, unbiased)?;
+            self.follow(running_variance, &variance, unbiased(count))?;
             (centered, variance)
         } else {
             let centered = flat.broadcast_sub(&per_channel(running_mean)?)?;
@@ -123,15 +188,18 @@ impl Layer for BatchNorm {
             .broadcast_add(&per_channel(shift)?)?
             .reshape(input.shape())
     }
-}
 
-impl BatchNorm {
     /// Moves a running statistic towards this batch's, which is multiplied by `factor`.
     fn follow(&self, running: &Var, batch: &Tensor, factor: f64) -> Result<()> {
         let batch = batch.detach().flatten_all()?;
         let kept = (running.as_detached_tensor() * self.momentum)?;
         running.set(&(kept + (batch * (factor * (1.0 - self.momentum)))?)?)
     }
+}
+
+/// What makes the variance of `count` numbers the unbiased estimate, which PyTorch and TensorFlow's fused layer keep.
+fn unbiased(count: usize) -> f64 {
+    count as f64 / (count.max(2) - 1) as f64
 }
 
 #[cfg(test)]

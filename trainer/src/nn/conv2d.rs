@@ -1,10 +1,13 @@
 //! The convolution.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 
+use super::convolution::Operation;
 use super::geometry::{Padding, Side};
 use super::layer::{check_batch, picture};
 use super::{Initializer, Layer, ParameterShape, Pass};
+use crate::kernel::shape::{Convolution, Picture};
+use crate::kernel::{BLOCK, Isa, winograd};
 
 /// Moves square filters over the picture, by default pixel by pixel: `[channels, height, width]` becomes
 /// `[filters, height, width]`, smaller at the edges unless the padding is [`Padding::Same`].
@@ -47,8 +50,51 @@ impl Conv2d {
         [height, width].map(|size| Side::new(size, self.kernel, self.stride, self.padding))
     }
 
-    pub(crate) fn filters(&self) -> usize {
-        self.filters
+    /// The convolution of pictures `input`, and how many rows of border it wants above them and columns left of them.
+    pub(crate) fn convolution(&self, input: Picture) -> (Convolution, (usize, usize)) {
+        let [vertical, horizontal] = self.sides(input.height, input.width);
+        let shape = Convolution {
+            input: Picture {
+                height: vertical.before + vertical.size + vertical.after(),
+                width: horizontal.before + horizontal.size + horizontal.after(),
+                ..input
+            },
+            output: Picture::new(vertical.windows, horizontal.windows, self.filters),
+            kernel: self.kernel,
+            step: self.stride,
+        };
+        (shape, (vertical.before, horizontal.before))
+    }
+
+    /// As an operation of ours.
+    fn operation(&self, channels: usize, height: usize, width: usize) -> Operation {
+        let mut input = Picture::new(height, width, channels);
+        if channels < BLOCK && !winograd::pays(&self.convolution(input).0) {
+            // Padding would only make more products.
+            input.stride = channels;
+        }
+        let (shape, border) = self.convolution(input);
+        Operation {
+            isa: Isa::detect(),
+            input,
+            border,
+            shape,
+        }
+    }
+
+    /// By candle's own operations, for all devices and types of numbers.
+    fn by_candle(&self, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let (_, _, height, width) = input.dims4()?;
+        let [vertical, horizontal] = self.sides(height, width);
+        let reached = |side: &Side| side.size.min(side.reach() - side.before);
+        input
+            // What no filter reaches: candle's way back fails on it.
+            .narrow(2, 0, reached(&vertical))?
+            .narrow(3, 0, reached(&horizontal))?
+            .pad_with_zeros(2, vertical.before, vertical.after())?
+            .pad_with_zeros(3, horizontal.before, horizontal.after())?
+            .conv2d(weight, 0, self.stride, 1, 1)?
+            .broadcast_add(&bias.reshape((1, self.filters, 1, 1))?)
     }
 }
 
@@ -106,21 +152,22 @@ impl Layer for Conv2d {
             candle_core::bail!("conv2d has two parameters, not {}", parameters.len())
         };
         check_batch(self, input)?;
-        let (_, channels, height, width) = input.dims4()?;
+        let (rows, channels, height, width) = input.dims4()?;
         let expected = [self.filters, channels, self.kernel, self.kernel];
-        if weight.dims() != expected {
-            let found = weight.dims();
-            candle_core::bail!("conv2d's weight is {found:?}, expected {expected:?}");
+        if weight.dims() != expected || bias.dims() != [self.filters] {
+            candle_core::bail!(
+                "conv2d's weight and bias are {:?} and {:?}, expected {expected:?} and {:?}",
+                weight.dims(),
+                bias.dims(),
+                [self.filters]
+            );
         }
-        let [vertical, horizontal] = self.sides(height, width);
-        let reached = |side: &Side| side.size.min(side.reach() - side.before);
-        input
-            // What no filter reaches: candle's way back fails on it.
-            .narrow(2, 0, reached(&vertical))?
-            .narrow(3, 0, reached(&horizontal))?
-            .pad_with_zeros(2, vertical.before, vertical.after())?
-            .pad_with_zeros(3, horizontal.before, horizontal.after())?
-            .conv2d(weight, 0, self.stride, 1, 1)?
-            .broadcast_add(&bias.reshape((1, self.filters, 1, 1))?)
+        let ours = |own: &Tensor| own.device().is_cpu() && own.dtype() == DType::F32;
+        if rows == 0 || ![input, weight, bias].into_iter().all(ours) {
+            return self.by_candle(input, weight, bias);
+        }
+        let operation = self.operation(channels, height, width);
+        let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
+        input.contiguous()?.apply_op3(&weight, &bias, operation)
     }
 }

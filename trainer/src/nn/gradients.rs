@@ -1,14 +1,15 @@
 //! Tests: what layers and the loss compute, and their gradients, against naive loops in `f64` and their central
 //! differences.
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use feedline_pipeline::Random;
 use proptest::prelude::*;
 
 use super::{BatchNorm, Conv2d, Layer, Linear, Padding, Pass, cross_entropy};
 
 /// Checks `tape`'s output and its gradients by every number of its inputs, which have these shapes and random values:
-/// the output must be that of `naive`, the gradients the slopes of `naive`'s output.
+/// the output must be that of `naive`, the gradients the slopes of `naive`'s output; in `f32`, by operations of ours, and
+/// in `f64`, by candle's.
 fn assert_agree(
     shapes: &[&[usize]],
     random: &mut Random,
@@ -23,36 +24,21 @@ fn assert_agree(
         .iter()
         .map(|dims| draw(dims.iter().product()))
         .collect();
-    let vars = values.iter().zip(shapes);
-    let vars: Vec<Var> = vars
-        .map(|(values, &dims)| Var::from_slice(values, dims, &Device::Cpu).unwrap())
-        .collect();
-
-    let output = tape(&vars).unwrap();
     let mut inputs: Vec<Vec<f64>> = values
         .iter()
         .map(|own| own.iter().map(|&x| x.into()).collect())
         .collect();
     let expected = naive(&inputs);
-    assert_close("output", &flat(&output), &expected);
-
     // The gradients of a weighted sum of the outputs.
     let weights = draw(expected.len());
-    let factors = Tensor::from_slice(&weights, output.shape(), &Device::Cpu).unwrap();
-    let gradients = (&output * factors)
-        .unwrap()
-        .sum_all()
-        .unwrap()
-        .backward()
-        .unwrap();
     let loss = |inputs: &[Vec<f64>]| -> f64 {
         let products = naive(inputs).into_iter().zip(&weights);
         products.map(|(y, &weight)| y * f64::from(weight)).sum()
     };
     const STEP: f64 = 1e-5;
-    for (input, var) in vars.iter().enumerate() {
-        let slopes: Vec<f64> = (0..inputs[input].len())
-            .map(|i| {
+    let slopes: Vec<Vec<f64>> = (0..inputs.len())
+        .map(|input| {
+            let slope = |i: usize| {
                 let here = inputs[input][i];
                 let mut at = |x| {
                     inputs[input][i] = x;
@@ -61,21 +47,40 @@ fn assert_agree(
                 let slope = (at(here + STEP) - at(here - STEP)) / (2.0 * STEP);
                 at(here);
                 slope
-            })
+            };
+            (0..values[input].len()).map(slope).collect()
+        })
+        .collect();
+
+    for dtype in [DType::F32, DType::F64] {
+        let tensor = |values: &[f32], shape: &Shape| {
+            let tensor = Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
+            tensor.to_dtype(dtype).unwrap()
+        };
+        let vars = values.iter().zip(shapes);
+        let vars: Vec<Var> = vars
+            .map(|(values, &dims)| Var::from_tensor(&tensor(values, &dims.into())).unwrap())
             .collect();
-        let found = flat(gradients.get(var).unwrap());
-        assert_close(&format!("gradient by input {input}"), &found, &slopes);
+        let output = tape(&vars).unwrap();
+        assert_close(&format!("output in {dtype:?}"), &flat(&output), &expected);
+        let weighted = (&output * tensor(&weights, output.shape())).unwrap();
+        let gradients = weighted.sum_all().unwrap().backward().unwrap();
+        for (input, (var, slopes)) in vars.iter().zip(&slopes).enumerate() {
+            let what = format!("gradient by input {input} in {dtype:?}");
+            assert_close(&what, &flat(gradients.get(var).unwrap()), slopes);
+        }
     }
 }
 
-fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
+fn flat(tensor: &Tensor) -> Vec<f64> {
+    let tensor = tensor.flatten_all().unwrap().to_dtype(DType::F64);
+    tensor.unwrap().to_vec1().unwrap()
 }
 
-fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
+fn assert_close(what: &str, found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (&found, expected)) in found.iter().zip(expected).enumerate() {
-        let difference = (f64::from(found) - expected).abs();
+        let difference = (found - expected).abs();
         assert!(
             difference < 1e-3 * (1.0 + expected.abs()),
             "{what} at {i}: {found}, expected {expected}"
@@ -89,14 +94,22 @@ proptest! {
     #[test]
     fn a_convolution_is_that_of_a_naive_loop(
         (rows, channels, filters) in (1usize..3, 1usize..4, 1usize..4),
-        (kernel, height, width) in (1usize..4, 3usize..7, 3usize..7),
+        (kernel, stride, height, width) in (1usize..4, 1usize..4, 3usize..7, 3usize..7),
         (same, seed) in (any::<bool>(), any::<u64>()),
     ) {
-        let same = same && kernel % 2 == 1;
         let layer = Conv2d::new(filters, kernel)
+            .stride(stride)
             .padding(if same { Padding::Same } else { Padding::Valid });
-        let border = if same { kernel / 2 } else { 0 };
-        let (out_height, out_width) = (height + 2 * border + 1 - kernel, width + 2 * border + 1 - kernel);
+        // The windows along a side, and the border before it.
+        let side = |size: usize| {
+            if !same {
+                return ((size - kernel) / stride + 1, 0);
+            }
+            let windows = size.div_ceil(stride);
+            let reach = (windows - 1) * stride + kernel;
+            (windows, reach.saturating_sub(size) / 2)
+        };
+        let ((out_height, top), (out_width, left)) = (side(height), side(width));
         let naive = |inputs: &[Vec<f64>]| {
             let [pixels, weight, bias] = inputs else { unreachable!() };
             let mut output = vec![];
@@ -108,13 +121,13 @@ proptest! {
                         for tap in 0..channels * kernel * kernel {
                             let channel = tap / (kernel * kernel);
                             // Places in the picture with its border.
-                            let v = y + tap / kernel % kernel;
-                            let u = x + tap % kernel;
-                            if v < border || u < border || v >= height + border || u >= width + border {
+                            let v = y * stride + tap / kernel % kernel;
+                            let u = x * stride + tap % kernel;
+                            if v < top || u < left || v >= height + top || u >= width + left {
                                 continue;
                             }
-                            let line = (row * channels + channel) * height + v - border;
-                            sum += pixels[line * width + u - border]
+                            let line = (row * channels + channel) * height + v - top;
+                            sum += pixels[line * width + u - left]
                                 * weight[filter * channels * kernel * kernel + tap];
                         }
                         output.push(sum);
@@ -177,9 +190,12 @@ proptest! {
         let layer = BatchNorm::new().epsilon(0.01);
         let pass = if training { Pass::training(0, 0, 0) } else { Pass::evaluation() };
         let tape = |vars: &[Var]| {
-            let running = |value| Var::from_vec(vec![value; channels], channels, &Device::Cpu).unwrap();
+            let running = |value: f32| {
+                let value = Tensor::full(value, channels, &Device::Cpu)?.to_dtype(vars[0].dtype())?;
+                Var::from_tensor(&value)
+            };
             let (scale, shift) = (vars[1].clone(), vars[2].clone());
-            let own = [scale, shift, running(running_mean), running(running_variance)];
+            let own = [scale, shift, running(running_mean)?, running(running_variance)?];
             layer.forward(&vars[0], &own, &pass)
         };
         let shapes: [&[usize]; 3] = [&[rows, channels, area], &[channels], &[channels]];

@@ -25,6 +25,7 @@
 
 mod batch_norm;
 mod conv2d;
+mod convolution;
 mod dropout;
 mod flatten;
 mod geometry;
@@ -35,6 +36,9 @@ mod linear;
 mod loss;
 mod max_pool2d;
 mod model;
+mod normalization;
+#[cfg(test)]
+mod on_tape;
 mod pass;
 mod relu;
 mod sequential;
