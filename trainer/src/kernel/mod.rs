@@ -13,6 +13,8 @@ pub(crate) mod pool;
 pub(crate) mod scratch;
 pub(crate) mod shape;
 pub(crate) mod sparse;
+#[cfg(test)]
+mod testing;
 pub(crate) mod tile;
 mod vector;
 pub(crate) mod winograd;
