@@ -289,7 +289,8 @@ mod tests {
             *x = ((index * index + 7 * index) % 11) as f32 - 5.0;
         }
         (rows[0][1], rows[1][2], rows[2][3]) = (f32::NAN, f32::NAN, f32::NAN);
-        (rows[0][4], rows[1][4], rows[0][5]) = (3.0, 3.0, f32::INFINITY);
+        (rows[0][4], rows[1][4], rows[2][4]) = (3.0, 3.0, 1.0);
+        rows[0][5] = f32::INFINITY;
         for isa in Isa::available() {
             for (name, found) in run(isa, Operations(rows)) {
                 for (lane, found) in found.into_iter().enumerate() {
