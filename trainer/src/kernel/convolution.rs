@@ -416,3 +416,6 @@ impl Panel for WeightGradient<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

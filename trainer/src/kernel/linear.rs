@@ -312,3 +312,6 @@ impl Panel for WeightGradient<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ pub(crate) mod reversed;
 pub(crate) mod scratch;
 pub(crate) mod shape;
 pub(crate) mod sparse;
+#[cfg(test)]
+mod testing;
 pub(crate) mod tile;
 mod vector;
 pub(crate) mod winograd;
