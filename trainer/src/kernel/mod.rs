@@ -3,8 +3,10 @@
 pub(crate) mod activation;
 pub(crate) mod batch;
 pub(crate) mod batch_norm;
+pub(crate) mod border;
 pub(crate) mod buffer;
 pub(crate) mod convolution;
+pub(crate) mod data_gradient;
 pub(crate) mod entries;
 pub(crate) mod filters;
 mod isa;

@@ -43,11 +43,20 @@ fn points(shape: &Convolution) -> Option<usize> {
         && input.stride.is_multiple_of(BLOCK)
         && output.stride.is_multiple_of(BLOCK);
     let possible = |&points: &usize| fits && points <= input.height.min(input.width);
-    let products = |&points: &usize| {
-        let outputs = points + 1 - kernel;
-        output.height.div_ceil(outputs) * output.width.div_ceil(outputs) * points * points
-    };
+    let products = |&points: &usize| products_at(points, shape);
     [6, 8].into_iter().filter(possible).min_by_key(products)
+}
+
+fn products_at(points: usize, shape: &Convolution) -> usize {
+    let Convolution { output, kernel, .. } = *shape;
+    let outputs = points + 1 - kernel;
+    output.height.div_ceil(outputs) * output.width.div_ceil(outputs) * points * points
+}
+
+/// Products of a channel of a picture and a filter, if the shape fits. Directly there are as many as pixels come out, times
+/// those of a window.
+pub(crate) fn products(shape: &Convolution) -> Option<usize> {
+    points(shape).map(|points| products_at(points, shape))
 }
 
 /// Numbers of one pair of points in packed weights. The extra line spreads them over the sets of the cache.
