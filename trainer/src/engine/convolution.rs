@@ -246,7 +246,7 @@ impl Stage for ConvolutionStage {
         moment: &Moment<'_>,
         values: &[f32],
         rows: Rows<'_>,
-        mut d_input: Option<&mut [f32]>,
+        d_input: Option<&mut [f32]>,
         gradients: &mut [f32],
     ) {
         let filter = self.shape.padded_filter();
@@ -264,54 +264,52 @@ impl Stage for ConvolutionStage {
         let mut chunks = std::mem::take(&mut self.chunks);
         chunks.resize_with(count.max(chunks.len()), Chunk::default);
         let (inner, own) = (self.input.len(), self.output().len());
-        let mut d_inputs: Vec<_> = match &mut d_input {
-            None => (0..count).map(|_| None).collect(),
-            Some(d_input) => {
-                let all = &mut d_input[..moment.rows * inner];
-                all.chunks_mut(per_chunk * inner).map(Some).collect()
-            }
-        };
         let this = &*self;
         let outputs = rows.output[..moment.rows * own].par_chunks(per_chunk * own);
         let d_outputs = rows.d_output[..moment.rows * own].par_chunks_mut(per_chunk * own);
-        chunks[..count]
-            .par_iter_mut()
-            .zip(&mut d_inputs)
-            .zip(outputs.zip(d_outputs))
-            .enumerate()
-            .for_each(|(index, ((chunk, d_input), (output, d_output)))| {
-                let first = index * per_chunk;
-                let input = &rows.input[first * inner..];
-                chunk.clear(
-                    this.shape.output.channels * filter,
-                    this.shape.output.stride,
-                );
-                match &this.pool {
-                    None => {
-                        if this.rectify {
-                            activation::rectifier_gradient(this.isa, output, d_output);
-                        }
-                        let images = output.len() / own;
-                        this.backward_dense(
-                            images,
-                            chunk,
-                            (input, d_output),
-                            d_input.as_deref_mut(),
-                        );
+        let work = |index: usize,
+                    chunk: &mut Chunk,
+                    (output, d_output): (&[f32], &mut [f32]),
+                    mut d_input: Option<&mut [f32]>| {
+            let first = index * per_chunk;
+            let input = &rows.input[first * inner..];
+            chunk.clear(
+                this.shape.output.channels * filter,
+                this.shape.output.stride,
+            );
+            match &this.pool {
+                None => {
+                    if this.rectify {
+                        activation::rectifier_gradient(this.isa, output, d_output);
                     }
-                    Some(pool) => {
-                        for (image, output) in output.chunks_exact(own).enumerate() {
-                            let d_output = &d_output[image * own..][..own];
-                            let places = &this.pooled_from[(first + image) * own..][..own];
-                            let input = &input[image * inner..];
-                            let d_input = d_input.as_deref_mut();
-                            let d_input = d_input.map(|own| &mut own[image * inner..][..inner]);
-                            let rows = (input, output, d_output, places);
-                            this.backward_pooled(pool, chunk, rows, d_input);
-                        }
+                    let images = output.len() / own;
+                    this.backward_dense(images, chunk, (input, d_output), d_input);
+                }
+                Some(pool) => {
+                    for (image, output) in output.chunks_exact(own).enumerate() {
+                        let d_output = &d_output[image * own..][..own];
+                        let places = &this.pooled_from[(first + image) * own..][..own];
+                        let input = &input[image * inner..];
+                        let d_input = d_input
+                            .as_deref_mut()
+                            .map(|own| &mut own[image * inner..][..inner]);
+                        let rows = (input, output, d_output, places);
+                        this.backward_pooled(pool, chunk, rows, d_input);
                     }
                 }
-            });
+            }
+        };
+        let parts = (chunks[..count].par_iter_mut())
+            .zip(outputs.zip(d_outputs))
+            .enumerate();
+        match d_input {
+            None => parts.for_each(|(index, (chunk, rows))| work(index, chunk, rows, None)),
+            Some(d_input) => parts
+                .zip(d_input[..moment.rows * inner].par_chunks_mut(per_chunk * inner))
+                .for_each(|((index, (chunk, rows)), d_input)| {
+                    work(index, chunk, rows, Some(d_input));
+                }),
+        }
         let (weight, bias) = self.places.split(gradients);
         weight
             .par_chunks_exact_mut(unpadded)
