@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::naive::Naive;
 use super::*;
 
 /// Networks that were looked at, and all.
@@ -35,13 +34,7 @@ fn slopes(naive: &Naive, parameters: &mut [Vec<f64>], rows: &Rows) -> Vec<Option
 }
 
 fn assert_slopes(naive: &Naive, network: &Sequential, rows: &Rows) {
-    let trained = network.parameters().iter().filter(|own| own.trainable);
-    let mut parameters: Vec<Vec<f64>> = trained
-        .map(|own| {
-            let flat = own.value.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            flat.into_iter().map(f64::from).collect()
-        })
-        .collect();
+    let mut parameters = naive::numbers(network, true);
     let outcome = naive.run(&parameters, rows);
     NETWORKS[1].fetch_add(1, Relaxed);
     // Numbers in `f32` may be on the other side.
@@ -71,6 +64,7 @@ proptest! {
         (channels, height, width) in (1usize..5, 1usize..8, 1usize..8),
         blocks in prop::collection::vec(block(), 0..3),
         (rows, hidden, seed) in (1usize..4, 1usize..7, any::<u64>()),
+        evaluation in prop::bool::weighted(0.2),
     ) {
         let mut blocks = blocks;
         for block in &mut blocks {
@@ -85,11 +79,16 @@ proptest! {
         // Biases and shifts begin as 0 and scales as 1, where wrong code may look right.
         set(&network, |own| {
             let count = own.value.elem_count();
-            let vector = own.trainable && own.value.dims().len() == 1;
+            let vector = own.value.dims().len() == 1;
             vector.then(|| (0..count).map(|_| random.uniform(0.2, 1.2)).collect())
         });
-        let rows = Rows::new(&network, rows, false, random);
-        assert_slopes(&Naive { input, ops }, &network, &rows);
+        let mut rows = Rows::new(&network, rows, false, random);
+        if evaluation {
+            rows.pass = Pass::evaluation();
+        }
+        // Before training changes them.
+        let statistics = naive::numbers(&network, false);
+        assert_slopes(&Naive { input, ops, statistics }, &network, &rows);
     }
 }
 

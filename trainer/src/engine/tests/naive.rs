@@ -7,6 +7,8 @@ use super::*;
 pub(super) struct Naive {
     pub(super) input: [usize; 3],
     pub(super) ops: Vec<Op>,
+    /// What [`numbers`] returns for those that are not trained: evaluation takes them.
+    pub(super) statistics: Vec<Vec<f64>>,
 }
 
 /// What a forward pass comes to.
@@ -28,8 +30,20 @@ struct Flow {
     margin: f64,
 }
 
+/// The numbers of all parameters that are trained, or of the others.
+pub(super) fn numbers(network: &Sequential, trained: bool) -> Vec<Vec<f64>> {
+    let parameters = network.parameters().iter();
+    let flat = parameters
+        .filter(|own| own.trainable == trained)
+        .map(|own| {
+            let flat = own.value.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            flat.into_iter().map(f64::from).collect()
+        });
+    flat.collect()
+}
+
 impl Naive {
-    /// `parameters` are those that are trained.
+    /// Forward, with these parameters that are trained.
     pub(super) fn run(&self, parameters: &[Vec<f64>], rows: &Rows) -> Outcome {
         let mut flow = Flow {
             shape: self.input,
@@ -38,6 +52,7 @@ impl Naive {
             margin: f64::INFINITY,
         };
         let mut parameters = parameters.iter();
+        let mut statistics = self.statistics.iter();
         let mut next = || parameters.next().unwrap().as_slice();
         for (place, &op) in self.ops.iter().enumerate() {
             match op {
@@ -53,10 +68,17 @@ impl Naive {
                     stride,
                     same,
                 } => flow.pool(windows(window, stride, same)),
-                Op::Norm => flow.normalize(next(), next()),
+                Op::Norm => {
+                    let (mean, variance) = (statistics.next().unwrap(), statistics.next().unwrap());
+                    let moments = match rows.pass.is_training() {
+                        true => flow.moments(),
+                        false => mean.iter().copied().zip(variance.iter().copied()).collect(),
+                    };
+                    flow.normalize(&moments, next(), next());
+                }
+                Op::Dropout(_) if !rows.pass.is_training() => {}
                 Op::Dropout(rate) => flow.drop(rate, &rows.pass.in_layer(place)),
                 Op::Flatten => flow.shape = [flow.shape.iter().product(), 1, 1],
-                // A convolution with a kernel that has but one place.
                 Op::Linear(outputs) => flow.multiply(outputs, next(), next()),
             }
         }
@@ -95,10 +117,6 @@ impl Windows {
 }
 
 impl Flow {
-    fn rows(&self) -> usize {
-        self.numbers.len() / self.shape.iter().product::<usize>()
-    }
-
     /// The pixels of each window, as far as they are in the picture: `(place in the window, place in the picture)`, for
     /// each output pixel. Also the shape of the output.
     fn windows(&self, windows: Windows) -> ([usize; 2], Vec<Vec<(usize, usize)>>) {
@@ -187,21 +205,33 @@ impl Flow {
         (self.shape, self.numbers) = ([channels, down, across], output);
     }
 
-    fn normalize(&mut self, scale: &[f64], shift: &[f64]) {
+    /// Which channel each number is of.
+    fn channels(&self) -> impl Fn(usize) -> usize + use<> {
         let [channels, height, width] = self.shape;
-        let area = height * width;
-        let count = (self.rows() * area) as f64;
-        for channel in 0..channels {
-            let own = |index: &usize| index / area % channels == channel;
-            let places: Vec<_> = (0..self.numbers.len()).filter(own).collect();
-            let sum: f64 = places.iter().map(|&i| self.numbers[i]).sum();
-            let mean = sum / count;
-            let squares = places.iter().map(|&i| (self.numbers[i] - mean).powi(2));
-            let deviation = (squares.sum::<f64>() / count + 1e-3).sqrt();
-            for &i in &places {
-                let normal = (self.numbers[i] - mean) / deviation;
-                self.numbers[i] = normal * scale[channel] + shift[channel];
-            }
+        move |index| index / (height * width) % channels
+    }
+
+    /// Mean and variance of each channel.
+    fn moments(&self) -> Vec<(f64, f64)> {
+        let channel_of = self.channels();
+        let moments = |channel| {
+            let own = self.numbers.iter().enumerate();
+            let own = own.filter(|&(index, _)| channel_of(index) == channel);
+            let own: Vec<f64> = own.map(|(_, &x)| x).collect();
+            let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / numbers.len() as f64;
+            let center = mean(&own);
+            let squares: Vec<_> = own.iter().map(|x| (x - center).powi(2)).collect();
+            (center, mean(&squares))
+        };
+        (0..self.shape[0]).map(moments).collect()
+    }
+
+    fn normalize(&mut self, moments: &[(f64, f64)], scale: &[f64], shift: &[f64]) {
+        let channel_of = self.channels();
+        for (index, x) in self.numbers.iter_mut().enumerate() {
+            let channel = channel_of(index);
+            let (mean, variance) = moments[channel];
+            *x = (*x - mean) / (variance + 1e-3).sqrt() * scale[channel] + shift[channel];
         }
     }
 
