@@ -12,7 +12,7 @@ mod common;
 use std::process::ExitCode;
 
 use candle_core::Device;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use feedline_pipeline::dataset::{Cifar10, Dataset, Generated};
 use feedline_pipeline::{Error as PipelineError, Transform};
 use feedline_trainer::{Input, Result, models};
@@ -29,9 +29,43 @@ struct Arguments {
     /// Use the generated pictures, even if CIFAR-10 is there
     #[arg(long, conflicts_with = "download")]
     generated: bool,
+    /// How training pictures are changed, each time in another way
+    #[arg(long, value_enum, default_value_t)]
+    augmentation: Augmentation,
     /// Share of features that each dropout drops in training, from 0 to below 1; against learning pictures by heart
     #[arg(long, value_name = "RATE", default_value_t = 0.5)]
     dropout: f32,
+}
+
+/// Ways to change pictures, by name.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Default)]
+enum Augmentation {
+    /// Crops of 24×24 pixels, half of them mirrored
+    #[default]
+    Flip,
+    /// The same with other brightness and contrast, each picture then standardized: that of TensorFlow's CIFAR-10 tutorial
+    Color,
+}
+
+impl Augmentation {
+    /// What is done to pictures to train on, and to those to test on.
+    fn transforms(self) -> [Transform; 2] {
+        let train = Transform::new()
+            .random_crop(24, 24, 0)
+            .random_flip()
+            .scale();
+        let test = Transform::new().center_crop(24, 24).scale();
+        match self {
+            Self::Flip => [train, test]
+                .map(|values| values.normalize(Cifar10::MEAN, Cifar10::STANDARD_DEVIATION)),
+            Self::Color => {
+                let train = train
+                    .random_brightness(63.0 / 255.0)
+                    .random_contrast(0.2, 1.8);
+                [train, test].map(Transform::standardize)
+            }
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -53,12 +87,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let model = move |device: &Device| models::cifar_cnn(dropout, seed, device);
     println!("{}\n", model(&Device::Cpu)?.summary());
 
-    let values = |crop: Transform| {
-        crop.scale()
-            .normalize(Cifar10::MEAN, Cifar10::STANDARD_DEVIATION)
-    };
-    let augmented = values(Transform::new().random_crop(24, 24, 0).random_flip());
-    let plain = values(Transform::new().center_crop(24, 24));
+    let [augmented, plain] = arguments.augmentation.transforms();
     let train = Input::new(dataset.train.clone(), augmented);
     let test = Input::new(dataset.test.clone(), plain);
     training.run(&dataset, train, test, &defaults, model)

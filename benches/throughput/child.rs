@@ -8,6 +8,7 @@ use std::process::Command;
 use clap::ValueEnum;
 
 use crate::Arguments;
+use crate::common::process::output;
 use crate::measure::{self, Figures, Row};
 use crate::workload::{Values, Workload};
 
@@ -90,14 +91,4 @@ pub(crate) fn measure(
     };
     println!("{figures}");
     Ok(())
-}
-
-/// What a program prints, once it has ended well.
-pub(crate) fn output(command: &mut Command) -> Result<String, Box<dyn Error>> {
-    let output = command.output()?;
-    if !output.status.success() {
-        let message = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{command:?}: {}: {message}", output.status).into());
-    }
-    Ok(String::from_utf8(output.stdout)?)
 }

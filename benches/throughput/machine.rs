@@ -1,12 +1,11 @@
-//! What the operating system and the allocator say. Zero where they say nothing.
+//! What the allocator says, and what is to be known of a run.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write;
-use std::fs::File;
-use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Arguments;
+use crate::common::machine;
 
 /// The system's allocator, counting.
 pub(crate) struct Counting;
@@ -44,43 +43,9 @@ pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
 }
 
-/// Seconds of processor time of this process, over all its threads, in steps of 10 ms (Linux).
-pub(crate) fn cpu_time() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the name, which may hold spaces: state, ten numbers, user time, system time.
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    ticks
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum::<f64>()
-        / 100.0
-}
-
-/// Bytes of resident memory that are no pages of files (Linux). Allocates nothing, so as not to be counted itself.
-pub(crate) fn anonymous_memory() -> usize {
-    let mut text = [0; 4096];
-    let length = File::open("/proc/self/status")
-        .and_then(|mut file| file.read(&mut text))
-        .unwrap_or_default();
-    let text = str::from_utf8(&text[..length]).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
-    kibibytes.unwrap_or_default() * 1024
-}
-
 /// The machine and what was run on it, in a few lines.
 pub(crate) fn describe(arguments: &Arguments, real_data: bool) -> String {
-    let mut text = String::new();
-    let model = field("/proc/cpuinfo", "model name").unwrap_or("unknown processor".into());
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let memory = field("/proc/meminfo", "MemTotal").unwrap_or_default();
-    let _ = writeln!(
-        text,
-        "processor: {model}, {cores} cores, {}",
-        std::env::consts::ARCH
-    );
-    let _ = writeln!(text, "memory: {memory}");
-    let _ = writeln!(text, "system: {}", std::env::consts::OS);
+    let mut text = machine::describe();
     let _ = writeln!(text, "workers: {}", arguments.workers);
     let data = if real_data {
         "CIFAR-10 and MNIST"
@@ -91,10 +56,4 @@ pub(crate) fn describe(arguments: &Arguments, real_data: bool) -> String {
     let (rounds, epochs) = (arguments.rounds, arguments.epochs);
     let _ = writeln!(text, "rounds: {rounds}, of {epochs} epochs each");
     text
-}
-
-fn field(file: &str, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text.lines().find(|line| line.starts_with(name))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }

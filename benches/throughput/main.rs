@@ -9,6 +9,8 @@
 //! them, and how to read the table.
 
 mod child;
+#[path = "../common/mod.rs"]
+mod common;
 mod limit;
 mod machine;
 mod measure;
@@ -104,12 +106,6 @@ fn choose(names: &[String]) -> Result<Vec<Workload>, String> {
     }
     workloads.retain(|workload| names.is_empty() || names.iter().any(|name| name == workload.name));
     Ok(workloads)
-}
-
-/// The median; 0 of nothing.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 impl Row {

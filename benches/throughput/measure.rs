@@ -12,9 +12,11 @@ use feedline_pipeline::source::InMemory;
 use feedline_pipeline::{Loader, Result, Shape, Source};
 use half::{bf16, f16};
 
+use crate::common::machine::{anonymous_memory, cpu_time};
+use crate::common::median;
 use crate::limit::Limit;
+use crate::machine;
 use crate::workload::{Values, Workload};
-use crate::{machine, median};
 
 /// One measurement of one system on one workload.
 #[derive(Clone, Default)]
@@ -176,17 +178,17 @@ fn loader<K: Sink>(
     let steps = source.len() / workload.batch_size;
     // Written to before memory is measured: its pages are no memory of the loader's.
     let mut waits = black_box(vec![f64::NAN; steps * epochs as usize]);
-    let before = machine::anonymous_memory();
+    let before = anonymous_memory();
 
     let start = Instant::now();
     let mut loader = builder.build()?;
     let first = loader.epoch(0).next();
     let first_batch = start.elapsed().as_secs_f64() * 1e3;
     drop(first.transpose()?);
-    let early_peak = watched_epoch(&mut loader, 0)?.max(machine::anonymous_memory());
+    let early_peak = watched_epoch(&mut loader, 0)?.max(anonymous_memory());
 
     let mut peak = early_peak;
-    let cpu = machine::cpu_time();
+    let cpu = cpu_time();
     let (allocations, start) = (machine::allocations(), Instant::now());
     let mut batches = loader.epochs(1..1 + epochs);
     for (step, wait) in waits.iter_mut().enumerate() {
@@ -196,12 +198,12 @@ fn loader<K: Sink>(
         let _held = black_box(batch?);
         if (step + 1) % steps == 0 {
             // Some microseconds, but only once an epoch.
-            peak = peak.max(machine::anonymous_memory());
+            peak = peak.max(anonymous_memory());
         }
     }
     let elapsed = start.elapsed().as_secs_f64();
     let allocations = machine::allocations() - allocations;
-    let cpu = machine::cpu_time() - cpu;
+    let cpu = cpu_time() - cpu;
     drop(batches);
     peak = peak.max(watched_epoch(&mut loader, 1 + epochs)?);
 
@@ -232,7 +234,7 @@ fn watched_epoch<K: Sink>(loader: &mut Loader<K>, epoch: u64) -> Result<usize> {
     let mut peak = 0;
     for batch in loader.epoch(epoch) {
         let _held = batch?;
-        peak = peak.max(machine::anonymous_memory());
+        peak = peak.max(anonymous_memory());
     }
     Ok(peak)
 }

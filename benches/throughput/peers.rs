@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::child;
+use crate::common::process;
 use crate::measure::Row;
 use crate::workload::{BATCH_SIZE, Workload};
 
@@ -38,7 +38,7 @@ pub(crate) fn run(
             .args(["--only", &wanted.join(",")])
             .arg(data);
         // A line for each figure: workload, system, images per second, with tabs between them.
-        for line in child::output(&mut command)?.lines() {
+        for line in process::output(&mut command)?.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
             if let [workload, name, rate] = fields[..] {
                 rows.push(Row {

@@ -3,8 +3,9 @@
 use std::fmt::{self, Write};
 use std::path::Path;
 
+use crate::common::median;
 use crate::measure::{Own, Row};
-use crate::{median, picture};
+use crate::picture;
 
 pub(crate) struct Table {
     /// One row for each system and workload: medians over the rounds; of memory, the most.

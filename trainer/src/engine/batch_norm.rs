@@ -140,6 +140,11 @@ impl Stage for BatchNormStage {
             self.slope[channel] = (-factor * inverse * product / count) as f32;
             self.offset[channel] = (-factor * sum / count) as f32;
         }
+        if !moment.pass.is_training() {
+            // Mean and variance are not the batch's.
+            self.slope.fill(0.0);
+            self.offset.fill(0.0);
+        }
         let Some(d_input) = d_input else { return };
         let lines = GradientLines {
             center: &self.mean,

@@ -9,6 +9,7 @@ use super::linear::LinearStage;
 use super::simple::{DropoutStage, FlattenStage, PoolStage, RectifierStage};
 use super::stage::{Places, Stage};
 use crate::kernel::BLOCK;
+use crate::kernel::border::Border;
 use crate::kernel::shape::{Picture, Pool};
 use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Model, Relu, Sequential};
 
@@ -181,8 +182,13 @@ impl Builder {
     }
 
     fn convolution(&self, layer: &Conv2d, places: Places) -> ConvolutionStage {
-        let (shape, border) = layer.convolution(self.shape);
-        ConvolutionStage::new(self.shape, border, shape, places)
+        let (shape, corner) = layer.convolution(self.shape);
+        let border = Border {
+            inner: self.shape,
+            outer: shape.input,
+            corner,
+        };
+        ConvolutionStage::new(border, shape, places)
     }
 
     fn wait(&mut self, output: Picture, pending: Pending) {

@@ -122,7 +122,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::Error::InvalidArgument) if a length does not fit or a label is no class.
+    /// [`InvalidArgument`](crate::Error::InvalidArgument) if a length does not fit, a label is no class, or there are no
+    /// rows.
     pub fn gradients(
         &mut self,
         values: &[f32],
@@ -191,6 +192,9 @@ impl Engine {
         } = &mut self.network;
         let rows = batch.labels.len();
         let picture = input.channels * input.pixels();
+        if rows == 0 {
+            return Err(invalid("number of rows", rows, "at least 1"));
+        }
         check("number of parameters", values.len(), *trained)?;
         check("number of statistics", statistics.len(), *others)?;
         check("numbers of the images", batch.images.len(), rows * picture)?;

@@ -184,6 +184,10 @@ impl Stage for DropoutStage {
     ) {
         let Some(d_input) = d_input else { return };
         let d_input = &mut d_input[..moment.rows * self.shape.len()];
+        if !moment.pass.is_training() {
+            let d_output = &rows.d_output[..d_input.len()];
+            return d_input.copy_from_slice(d_output);
+        }
         let products = rows
             .d_output
             .iter()

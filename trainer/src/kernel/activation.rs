@@ -24,3 +24,25 @@ impl Kernel for RectifierGradient<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_pass_where_something_came_out() {
+        // Of all lengths, as there may be a rest behind whole registers.
+        for isa in Isa::available() {
+            for length in 0..70 {
+                let output = |index: usize| [0.0, 0.5, -0.0, f32::MIN_POSITIVE][index % 4];
+                let outputs: Vec<_> = (0..length).map(output).collect();
+                let mut gradient: Vec<_> = (0..length).map(|index| index as f32).collect();
+                rectifier_gradient(isa, &outputs, &mut gradient);
+                for (index, &found) in gradient.iter().enumerate() {
+                    let passes = output(index) > 0.0;
+                    assert_eq!(found, if passes { index as f32 } else { 0.0 }, "{isa:?}");
+                }
+            }
+        }
+    }
+}

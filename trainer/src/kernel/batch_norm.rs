@@ -296,3 +296,6 @@ unsafe fn store<V: Vector, const WIDE: usize>(values: [V; WIDE], to: &mut [f32],
         unsafe { value.store(to.as_mut_ptr().add(column + wide * V::LANES)) }
     }
 }
+
+#[cfg(test)]
+mod tests;

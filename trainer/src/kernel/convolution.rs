@@ -67,6 +67,7 @@ pub(crate) fn unpack_filter(shape: &Convolution, packed: &[f32], weights: &mut [
 }
 
 /// Convolves `images` pictures and adds the bias; then max(0, x) if it is to `rectify`.
+#[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
 pub(crate) fn forward(
     isa: Isa,
     shape: &Convolution,
@@ -137,8 +138,8 @@ impl Panel for Forward<'_> {
                 // The last tile repeats the last pixel.
                 let count = ROWS.min(pixels - first);
                 let mut a = [self.input.as_ptr().add(windows.next()); ROWS];
-                for row in 1..count {
-                    a[row] = self.input.as_ptr().add(windows.next());
+                for pixel in &mut a[1..count] {
+                    *pixel = self.input.as_ptr().add(windows.next());
                 }
                 for row in count..ROWS {
                     a[row] = a[count - 1];
@@ -415,3 +416,6 @@ impl Panel for WeightGradient<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,3 +106,65 @@ pub(crate) fn from_bordered(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use feedline_pipeline::Random;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernel::testing::{cases, most, noise};
+
+    proptest! {
+        #![proptest_config(cases(96))]
+
+        #[test]
+        fn every_number_has_its_place_and_comes_back(
+            (height, width, channels) in (1usize..9, 1usize..9, 1..most(40, 20)),
+            (packed, seed) in (any::<bool>(), any::<u64>()),
+        ) {
+            let mut shape = Picture::new(height, width, channels);
+            if packed {
+                shape.stride = channels;
+            }
+            let before = noise(&mut Random::new([seed]), channels * shape.pixels());
+            let mut pixels = vec![f32::NAN; shape.len()];
+            to_pixels(&shape, &before, &mut pixels);
+            for (index, &found) in pixels.iter().enumerate() {
+                let (pixel, channel) = (index / shape.stride, index % shape.stride);
+                let own = before.get(channel * shape.pixels() + pixel).copied();
+                let expected = if channel < channels { own } else { Some(0.0) };
+                prop_assert_eq!(Some(found), expected);
+            }
+            let mut after = vec![f32::NAN; before.len()];
+            to_channels(&shape, &pixels, &mut after);
+            prop_assert_eq!(after, before);
+        }
+
+        #[test]
+        fn a_border_is_left_as_it_is(
+            (height, width, channels) in (1usize..7, 1usize..7, 1usize..20),
+            (top, bottom, left, right) in (0usize..4, 0usize..4, 0usize..4, 0usize..4),
+            seed in any::<u64>(),
+        ) {
+            let inner = Picture::new(height, width, channels);
+            let outer = Picture::new(top + height + bottom, left + width + right, channels);
+            let before = noise(&mut Random::new([seed]), inner.len());
+            let mut bordered = vec![7.0; outer.len()];
+            into_border(&inner, &outer, (top, left), &before, &mut bordered);
+            for (pixel, found) in bordered.chunks_exact(outer.stride).enumerate() {
+                let row = (pixel / outer.width).wrapping_sub(top);
+                let column = (pixel % outer.width).wrapping_sub(left);
+                if row < height && column < width {
+                    let own = &before[(row * width + column) * inner.stride..][..inner.stride];
+                    prop_assert_eq!(found, own);
+                } else {
+                    prop_assert!(found.iter().all(|&x| x == 7.0));
+                }
+            }
+            let mut after = vec![f32::NAN; before.len()];
+            out_of_border(&inner, &outer, (top, left), &bordered, &mut after);
+            prop_assert_eq!(after, before);
+        }
+    }
+}

@@ -29,6 +29,7 @@ impl Linear {
 }
 
 /// Multiplies `rows` rows by the weights and adds the bias; then max(0, x) if it is to `rectify`.
+#[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
 pub(crate) fn forward(
     isa: Isa,
     shape: &Linear,
@@ -311,3 +312,6 @@ impl Panel for WeightGradient<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

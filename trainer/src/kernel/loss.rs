@@ -25,3 +25,80 @@ pub(crate) fn cross_entropy(logits: &mut [f32], label: u32, share: f32) -> Optio
     logits[label] -= share;
     Some((sum.ln() - (own - top), largest == label))
 }
+
+#[cfg(test)]
+mod tests {
+    use feedline_pipeline::Random;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernel::testing::cases;
+
+    proptest! {
+        #![proptest_config(cases(256))]
+
+        #[test]
+        fn loss_and_gradient_are_those_of_the_formula(
+            (classes, scale, share, seed) in (1usize..20, 0.01f32..100.0, 0.01f32..2.0, any::<u64>()),
+        ) {
+            let mut random = Random::new([seed]);
+            let logits: Vec<_> = (0..classes).map(|_| random.uniform(-scale, scale)).collect();
+            let label = random.below(classes as u64) as usize;
+            // Without what makes it safe, which f64 has no need of here.
+            let powers = logits.iter().map(|&x| f64::from(x).exp());
+            let powers: Vec<_> = powers.collect();
+            let sum: f64 = powers.iter().sum();
+            let mut gradient = logits.clone();
+            let (loss, right) = cross_entropy(&mut gradient, label as u32, share).unwrap();
+            let expected = sum.ln() - f64::from(logits[label]);
+            let error = (f64::from(loss) - expected).abs();
+            prop_assert!(error <= 1e-6 * f64::from(1.0 + scale), "{loss}, expected {expected}");
+            prop_assert_eq!(right, logits.iter().all(|&x| x <= logits[label]));
+            for (class, (&found, power)) in gradient.iter().zip(&powers).enumerate() {
+                let own = f64::from(u8::from(class == label));
+                let expected = f64::from(share) * (power / sum - own);
+                // The exponential's error is that of the difference of logits that goes in.
+                let most = 1e-7 * f64::from(share * (4.0 + scale));
+                prop_assert!((f64::from(found) - expected).abs() <= most, "{found}, {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_equal_logits_the_first_counts() {
+        let right = |label| {
+            cross_entropy(&mut [1.0, 3.0, 3.0, 2.0], label, 1.0)
+                .unwrap()
+                .1
+        };
+        assert_eq!([0, 1, 2, 3].map(right), [false, true, false, false]);
+    }
+
+    #[test]
+    fn no_logit_is_too_large() {
+        let mut logits = [1e30, -1e30, f32::MAX];
+        let (loss, right) = cross_entropy(&mut logits, 2, 0.5).unwrap();
+        assert_eq!((loss, right, logits), (0.0, true, [0.0; 3]));
+    }
+
+    #[test]
+    fn a_label_that_is_no_class_has_no_loss() {
+        let mut logits = [1.0, 2.0];
+        for label in [2, 3, u32::MAX] {
+            assert_eq!(cross_entropy(&mut logits, label, 1.0), None);
+        }
+        assert_eq!((cross_entropy(&mut [], 0, 1.0), logits), (None, [1.0, 2.0]));
+    }
+
+    #[test]
+    fn a_diverged_network_is_not_hidden() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            for (place, label) in [(0, 0), (0, 1), (2, 0), (2, 2)] {
+                let mut logits = [1.0, 2.0, 3.0];
+                logits[place] = bad;
+                let (loss, _) = cross_entropy(&mut logits, label, 1.0).unwrap();
+                assert!(!loss.is_finite(), "{bad} at {place}, label {label}: {loss}");
+            }
+        }
+    }
+}

@@ -1,11 +1,12 @@
 //! The arithmetic of training on the CPU, on plain slices.
-#![allow(dead_code)]
 
 pub(crate) mod activation;
 pub(crate) mod batch;
 pub(crate) mod batch_norm;
+pub(crate) mod border;
 pub(crate) mod buffer;
 pub(crate) mod convolution;
+pub(crate) mod data_gradient;
 pub(crate) mod entries;
 pub(crate) mod filters;
 mod isa;
@@ -13,9 +14,12 @@ pub(crate) mod layout;
 pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod pool;
+pub(crate) mod reversed;
 pub(crate) mod scratch;
 pub(crate) mod shape;
 pub(crate) mod sparse;
+#[cfg(test)]
+mod testing;
 pub(crate) mod tile;
 mod vector;
 pub(crate) mod winograd;

@@ -103,13 +103,3 @@ pub(crate) struct Pool {
     pub(crate) top: usize,
     pub(crate) left: usize,
 }
-
-impl Pool {
-    /// The input's pixel at place `place` (row by row) of the window of output pixel `(y, x)`. The place must lie in the
-    /// picture.
-    pub(crate) fn pixel(&self, (y, x): (usize, usize), place: usize) -> usize {
-        let row = y * self.step + place / self.window - self.top;
-        let column = x * self.step + place % self.window - self.left;
-        row * self.input.width + column
-    }
-}

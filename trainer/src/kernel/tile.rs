@@ -82,3 +82,45 @@ pub(crate) unsafe fn panels<V: Vector>(columns: usize, panel: &mut impl Panel) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{BLOCK, Isa, Kernel, run};
+
+    /// Counts how often each column is in a panel.
+    struct Count<'a>(&'a mut [u32]);
+
+    impl Kernel for Count<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        unsafe fn run<V: Vector>(mut self) {
+            // SAFETY: the caller's.
+            unsafe { panels::<V>(self.0.len(), &mut self) }
+        }
+    }
+
+    impl Panel for Count<'_> {
+        #[inline(always)]
+        unsafe fn run<V: Vector, const WIDE: usize>(&mut self, column: usize) {
+            assert!(WIDE <= V::WIDEST);
+            let own = &mut self.0[column..][..WIDE * V::LANES];
+            own.iter_mut().for_each(|count| *count += 1);
+        }
+    }
+
+    #[test]
+    fn every_column_is_in_one_panel() {
+        for isa in Isa::available() {
+            for blocks in 0..20 {
+                let mut counts = vec![0; blocks * BLOCK];
+                run(isa, Count(&mut counts));
+                assert!(
+                    counts.iter().all(|&count| count == 1),
+                    "{isa:?}: {counts:?}"
+                );
+            }
+        }
+    }
+}

@@ -225,3 +225,111 @@ mod x86 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BLOCK, Isa, Kernel, run};
+    use super::*;
+
+    /// Runs every operation on all lanes of three rows of numbers.
+    struct Operations([[f32; BLOCK]; 3]);
+
+    impl Kernel for Operations {
+        type Output = Vec<(&'static str, [f32; BLOCK])>;
+
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) -> Self::Output {
+            let mut results = Vec::new();
+            let mut all = |name, with: &dyn Fn([V; 3]) -> V| {
+                let mut result = [f32::NAN; BLOCK];
+                for lane in (0..BLOCK).step_by(V::LANES) {
+                    // SAFETY: the caller's; whole registers are read and written.
+                    unsafe {
+                        let own = self.0.each_ref().map(|row| V::load(row.as_ptr().add(lane)));
+                        with(own).store(result.as_mut_ptr().add(lane));
+                    }
+                }
+                results.push((name, result));
+            };
+            // SAFETY: the caller's.
+            unsafe {
+                all("add", &|[x, y, _]| x.add(y));
+                all("sub", &|[x, y, _]| x.sub(y));
+                all("mul", &|[x, y, _]| x.mul(y));
+                all("mul_add", &|[x, y, z]| x.mul_add(y, z));
+                all("rectify", &|[x, _, _]| x.rectify());
+                all("select_greater", &|[x, y, z]| x.select_greater(y, z, y));
+                all("splat", &|_| V::splat(2.5));
+                all("zero", &|_| V::zero());
+            }
+            results
+        }
+    }
+
+    fn expected(name: &str, [x, y, z]: [f32; 3]) -> f32 {
+        match name {
+            "add" => x + y,
+            "sub" => x - y,
+            "mul" => x * y,
+            "mul_add" => x * y + z,
+            "rectify" if x.is_nan() => x,
+            "rectify" => x.max(0.0),
+            "select_greater" if x > y || x.is_nan() => z,
+            "select_greater" => y,
+            "splat" => 2.5,
+            _ => 0.0,
+        }
+    }
+
+    #[test]
+    fn operations_are_those_of_numbers_with_all_instructions() {
+        // Small integers, which are not rounded.
+        let mut rows = [[0.0f32; BLOCK]; 3];
+        for (index, x) in rows.as_flattened_mut().iter_mut().enumerate() {
+            *x = ((index * index + 7 * index) % 11) as f32 - 5.0;
+        }
+        (rows[0][1], rows[1][2], rows[2][3]) = (f32::NAN, f32::NAN, f32::NAN);
+        (rows[0][4], rows[1][4], rows[2][4]) = (3.0, 3.0, 1.0);
+        rows[0][5] = f32::INFINITY;
+        for isa in Isa::available() {
+            for (name, found) in run(isa, Operations(rows)) {
+                for (lane, found) in found.into_iter().enumerate() {
+                    let expected = expected(name, rows.map(|row| row[lane]));
+                    let same = found == expected || found.is_nan() && expected.is_nan();
+                    assert!(
+                        same,
+                        "{isa:?}, {name}, lane {lane}: {found}, not {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// The sums of four registers.
+    struct Sums(f32);
+
+    impl Kernel for Sums {
+        type Output = (usize, [f32; 4]);
+
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) -> Self::Output {
+            let lanes: [f32; BLOCK] = std::array::from_fn(|lane| self.0 + lane as f32);
+            // SAFETY: the caller's; a register has at most as many lanes.
+            unsafe {
+                let own = V::load(lanes.as_ptr());
+                let all = [own, own.add(own), V::zero(), V::splat(1.0)];
+                (V::LANES, V::sums(all))
+            }
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_all_lanes() {
+        for isa in Isa::available() {
+            let (lanes, found) = run(isa, Sums(0.5));
+            let lanes = lanes as f32;
+            let sum = 0.5 * lanes + lanes * (lanes - 1.0) / 2.0;
+            assert_eq!(found, [sum, 2.0 * sum, 0.0, lanes], "{isa:?}");
+        }
+    }
+}
