@@ -6,6 +6,7 @@ use super::convolution::Operation;
 use super::geometry::{Padding, Side};
 use super::layer::{check_batch, picture};
 use super::{Initializer, Layer, ParameterShape, Pass};
+use crate::kernel::border::Border;
 use crate::kernel::shape::{Convolution, Picture};
 use crate::kernel::{BLOCK, Isa, winograd};
 
@@ -66,20 +67,27 @@ impl Conv2d {
         (shape, (vertical.before, horizontal.before))
     }
 
-    /// As an operation of ours.
-    fn operation(&self, channels: usize, height: usize, width: usize) -> Operation {
-        let mut input = Picture::new(height, width, channels);
-        if channels < BLOCK && !winograd::pays(&self.convolution(input).0) {
+    /// As an operation of ours on a batch of this shape.
+    fn operation(&self, input: &Tensor) -> Result<Operation> {
+        let (_, channels, height, width) = input.dims4()?;
+        let backward = input.track_op();
+        let mut inner = Picture::new(height, width, channels);
+        if channels < BLOCK && !backward && !winograd::pays(&self.convolution(inner).0) {
             // Padding would only make more products.
-            input.stride = channels;
+            inner.stride = channels;
         }
-        let (shape, border) = self.convolution(input);
-        Operation {
+        let (shape, corner) = self.convolution(inner);
+        let border = Border {
+            inner,
+            outer: shape.input,
+            corner,
+        };
+        Ok(Operation {
             isa: Isa::detect(),
-            input,
             border,
             shape,
-        }
+            backward,
+        })
     }
 
     /// By candle's own operations, for all devices and types of numbers.
@@ -152,7 +160,7 @@ impl Layer for Conv2d {
             candle_core::bail!("conv2d has two parameters, not {}", parameters.len())
         };
         check_batch(self, input)?;
-        let (rows, channels, height, width) = input.dims4()?;
+        let (rows, channels, ..) = input.dims4()?;
         let expected = [self.filters, channels, self.kernel, self.kernel];
         if weight.dims() != expected || bias.dims() != [self.filters] {
             candle_core::bail!(
@@ -166,7 +174,7 @@ impl Layer for Conv2d {
         if rows == 0 || ![input, weight, bias].into_iter().all(ours) {
             return self.by_candle(input, weight, bias);
         }
-        let operation = self.operation(channels, height, width);
+        let operation = self.operation(input)?;
         let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
         input.contiguous()?.apply_op3(&weight, &bias, operation)
     }

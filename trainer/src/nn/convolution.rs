@@ -5,6 +5,8 @@ use rayon::prelude::*;
 
 use super::storage::{slice, with_slice};
 use crate::kernel::batch::{block_rows, chunk_rows};
+use crate::kernel::border::Border;
+use crate::kernel::data_gradient::DataGradient;
 use crate::kernel::scratch::with_scratch;
 use crate::kernel::shape::{Convolution, Picture, SLACK};
 use crate::kernel::{Isa, convolution, filters, layout};
@@ -17,22 +19,29 @@ use crate::kernel::{Isa, convolution, filters, layout};
 #[derive(Debug)]
 pub(super) struct Operation {
     pub(super) isa: Isa,
-    /// Without the border.
-    pub(super) input: Picture,
-    /// Rows above and columns left of the input.
-    pub(super) border: (usize, usize),
+    /// That of the input.
+    pub(super) border: Border,
     /// Its input has the border.
     pub(super) shape: Convolution,
+    /// Whether the input has a gradient. The pictures that go into a network have none, and it is a third of the work.
+    pub(super) backward: bool,
 }
 
 /// Pictures that a thread turns and convolves at a time when it goes back: few enough to stay in its cache.
 const GROUP: usize = 2;
 
+/// What the gradient of the input takes.
+#[derive(Clone, Copy)]
+struct Back<'a> {
+    gradient: &'a DataGradient,
+    packed: &'a [f32],
+}
+
 impl Operation {
     /// Numbers of a picture that goes in, and of one that comes out, as candle has them.
     fn lens(&self) -> (usize, usize) {
         let len = |picture: &Picture| picture.channels * picture.pixels();
-        (len(&self.input), len(&self.shape.output))
+        (len(&self.border.inner), len(&self.shape.output))
     }
 
     fn forward(&self, input: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
@@ -71,33 +80,29 @@ impl Operation {
         output
     }
 
-    /// The gradients of the weights, the bias and, if it is `wanted`, the input.
-    fn backward(
-        &self,
-        input: &[f32],
-        weights: &[f32],
-        d_output: &[f32],
-        wanted: bool,
-    ) -> [Vec<f32>; 3] {
+    /// The gradients of the weights, the bias and, if there is one, of the input.
+    fn backward(&self, input: &[f32], weights: &[f32], d_output: &[f32]) -> [Vec<f32>; 3] {
         let shape = &self.shape;
         let (own_input, own_output) = self.lens();
         let rows = input.len() / own_input;
+        let back = DataGradient::new(self.border, shape, shape.output.pixels());
+        let back = self.backward.then_some(back);
         let mut d_weights = vec![0.0; weights.len()];
         let mut d_bias = vec![0.0; shape.output.channels];
-        let mut d_input = vec![0.0; if wanted { input.len() } else { 0 }];
+        let mut d_input = vec![0.0; if back.is_some() { input.len() } else { 0 }];
         let per_chunk = chunk_rows(rows);
         // What each chunk adds up, for the weights and for the bias.
         let sums = filters::backward_len(shape);
         let all = sums + shape.output.stride;
-        let packed = if wanted { sums } else { 0 };
+        let packed = back.as_ref().map_or(0, DataGradient::packed_len);
         with_scratch(packed + rows.div_ceil(per_chunk) * all, |scratch| {
             let (packed, chunks) = scratch.split_at_mut(packed);
-            if wanted {
-                filters::pack_backward(shape, weights, packed);
+            if let Some(back) = &back {
+                back.pack(self.isa, weights, packed);
             }
+            let back = back.as_ref().map(|gradient| Back { gradient, packed });
             let mut d_inputs: Vec<_> = d_input.chunks_mut(per_chunk * own_input).collect();
             d_inputs.resize_with(rows.div_ceil(per_chunk), Default::default);
-            let packed = &*packed;
             let inputs = input.par_chunks(per_chunk * own_input);
             chunks
                 .par_chunks_mut(all)
@@ -109,8 +114,8 @@ impl Operation {
                     let inputs = input.chunks(GROUP * own_input);
                     for (input, d_output) in inputs.zip(d_output.chunks(GROUP * own_output)) {
                         let (sums, bias) = chunk.split_at_mut(sums);
-                        let d_input = d_inputs.next();
-                        self.backward_group(input, packed, d_output, sums, bias, d_input);
+                        let back = back.zip(d_inputs.next());
+                        self.backward_group(input, d_output, sums, bias, back);
                     }
                 });
             let chunks = chunks.chunks_exact(all);
@@ -128,11 +133,10 @@ impl Operation {
     fn backward_group(
         &self,
         input: &[f32],
-        packed: &[f32],
         d_output: &[f32],
         sums: &mut [f32],
         bias: &mut [f32],
-        d_input: Option<&mut [f32]>,
+        back: Option<(Back<'_>, &mut [f32])>,
     ) {
         let (isa, shape) = (self.isa, &self.shape);
         let (own_input, own_output) = self.lens();
@@ -145,14 +149,16 @@ impl Operation {
             self.with_bordered(images, input, |input| {
                 convolution::weight_gradient(isa, shape, images, input, by_pixel, sums, bias);
             });
-            let Some(d_input) = d_input else { return };
-            let outer = &shape.input;
-            with_scratch(images * outer.len() + SLACK, |bordered| {
-                bordered.fill(0.0);
-                convolution::data_gradient(isa, shape, images, packed, by_pixel, bordered);
-                let pictures = bordered.chunks_exact(outer.len());
+            let Some((back, d_input)) = back else {
+                return;
+            };
+            let inner = &self.border.inner;
+            with_scratch(images * inner.len(), |pixels| {
+                let Back { gradient, packed } = back;
+                gradient.run(isa, images, packed, by_pixel, pixels);
+                let pictures = pixels.chunks_exact(inner.len());
                 for (pixels, channels) in pictures.zip(d_input.chunks_exact_mut(own_input)) {
-                    layout::from_bordered(&self.input, outer, self.border, pixels, channels);
+                    layout::from_bordered(inner, inner, (0, 0), pixels, channels);
                 }
             });
         });
@@ -160,11 +166,15 @@ impl Operation {
 
     /// Calls `with` with the pictures, pixel by pixel and with their border.
     fn with_bordered(&self, images: usize, input: &[f32], with: impl FnOnce(&[f32])) {
-        let outer = &self.shape.input;
+        let Border {
+            inner,
+            outer,
+            corner,
+        } = &self.border;
         with_scratch(images * outer.len() + SLACK, |bordered| {
             let pictures = bordered.chunks_exact_mut(outer.len());
             for (pixels, channels) in pictures.zip(input.chunks_exact(self.lens().0)) {
-                layout::to_bordered(&self.input, outer, self.border, channels, pixels);
+                layout::to_bordered(inner, outer, *corner, channels, pixels);
             }
             with(bordered);
         });
@@ -208,17 +218,15 @@ impl CustomOp3 for Operation {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        // The pictures that go into a network have no use for a gradient, and it is a third of the work.
-        let wanted = input.track_op();
         let [d_weights, d_bias, d_input] = with_slice(input, |input| {
             with_slice(weights, |weights| {
                 with_slice(gradient, |d_output| {
-                    Ok(self.backward(input, weights, d_output, wanted))
+                    Ok(self.backward(input, weights, d_output))
                 })
             })
         })?;
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        let d_input = match wanted {
+        let d_input = match self.backward {
             true => Some(tensor(d_input, input)?),
             false => None,
         };
