@@ -76,7 +76,7 @@ pub(super) fn check(
 pub(super) fn cases(count: u32) -> ProptestConfig {
     if cfg!(miri) {
         // Miri has neither files nor time.
-        let config = ProptestConfig::with_cases(count.div_ceil(16));
+        let config = ProptestConfig::with_cases(count.div_ceil(32));
         return ProptestConfig {
             failure_persistence: None,
             ..config

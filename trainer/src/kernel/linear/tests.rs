@@ -137,7 +137,7 @@ proptest! {
 
     #[test]
     fn products_and_gradients_are_those_of_naive_loops(
-        (inputs, outputs) in (1..most(70, 20), 1..most(90, 40)),
+        (inputs, outputs) in (1..most(70, 18), 1..most(90, 18)),
         (rows, rectify, seed) in (0..most(20, 9), any::<bool>(), any::<u64>()),
         (one, other) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
     ) {
