@@ -24,6 +24,14 @@ fn all_instructions_come_to_the_same() {
             let found = engine_step(&network, &rows, isa, 1);
             let (error, place) = worst(&network, &found.gradients, &fastest.gradients, 0.0);
             assert!(error <= 2e-5, "{isa:?}: {error:e}: {place}");
+            let pairs = found.gradients.iter().zip(&fastest.gradients);
+            let distance: f64 = pairs.map(|(x, y)| f64::from(x - y).powi(2)).sum();
+            let length = fastest.gradients.iter().map(|&x| f64::from(x).powi(2));
+            let relative = (distance / length.sum::<f64>()).sqrt();
+            assert!(
+                relative <= 1e-5,
+                "{isa:?}: {relative:e} of the whole gradient"
+            );
             let difference = (found.totals.loss - fastest.totals.loss).abs();
             assert!(difference <= 1e-5 * fastest.totals.loss);
         }
