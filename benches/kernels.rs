@@ -9,8 +9,9 @@
 use candle_core::Device;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use feedline_pipeline::Random;
+use feedline_trainer::engine::Isa;
 use feedline_trainer::engine::{Batch, Engine};
-use feedline_trainer::nn::{Isa, Pass, Sequential};
+use feedline_trainer::nn::{Pass, Sequential};
 use feedline_trainer::optim::{Adam, Optimizer};
 use feedline_trainer::{Result, models};
 
@@ -49,7 +50,7 @@ fn engine(criterion: &mut Criterion) {
                 let engine = Engine::new(&network).expect("layers of ours only");
                 let mut engine = engine.isa(isa);
                 let (values, mut statistics) =
-                    engine.parameters(&network).expect("parameters on the CPU");
+                    Engine::read(&network).expect("parameters on the CPU");
                 let mut gradients = vec![0.0; values.len()];
                 let pass = Pass::training(0, 0, 0);
                 let share = 1.0 / rows as f32;

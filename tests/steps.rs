@@ -33,7 +33,7 @@ impl Training {
     /// With pictures of so many numbers, and as many as the largest batch has.
     fn new(network: &Sequential, picture: usize, rows: usize) -> Self {
         let engine = Engine::new(network).unwrap();
-        let (values, statistics) = engine.parameters(network).unwrap();
+        let (values, statistics) = Engine::read(network).unwrap();
         let mut random = Random::new([1]);
         Self {
             gradients: vec![0.0; values.len()],

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
-use feedline_trainer::nn::Isa;
+use feedline_trainer::engine::Isa;
 
 /// Sums that don't wait for each other: more than any processor has multiply-adds under way.
 const CHAINS: usize = 16;

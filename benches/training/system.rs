@@ -4,8 +4,9 @@ use std::error::Error;
 
 use candle_core::{DType, Device, Tensor};
 use clap::ValueEnum;
+use feedline_trainer::engine::Isa;
 use feedline_trainer::engine::{Batch, Engine};
-use feedline_trainer::nn::{Isa, Model, Parameter, Pass, cross_entropy};
+use feedline_trainer::nn::{Model, Parameter, Pass, cross_entropy};
 use feedline_trainer::optim::{Adam, Optimizer};
 use rayon::ThreadPoolBuilder;
 
@@ -81,7 +82,7 @@ fn engine(workload: Workload, isa: Isa, length: Length) -> Measured {
     let network = workload.network.build(&Device::Cpu)?;
     let engine = Engine::new(&network).ok_or("the network has no engine")?;
     let mut engine = engine.isa(isa);
-    let (mut values, mut statistics) = engine.parameters(&network)?;
+    let (mut values, mut statistics) = Engine::read(&network)?;
     let mut gradients = vec![0.0; values.len()];
     let mut adam = Adam::default();
     let (images, labels) = (network::images(workload), network::labels(workload.batch));

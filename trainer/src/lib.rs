@@ -40,9 +40,10 @@
 //! |---|---|
 //! | [`fit`] | the training loop: [`Trainer`], and what it returns |
 //! | [`nn`] | layers, networks made of them, and the trait [`Model`](nn::Model) for one of your own |
+//! | [`engine`] | what trains a [`Sequential`](nn::Sequential) on the CPU: for a training loop of your own |
 //! | [`models`] | three networks that are ready to train |
 //! | [`optim`] | Adam and SGD, the trait [`Optimizer`](optim::Optimizer), and schedules of the learning rate |
-//! | [`parallel`] | [`Replicas`]: the same code on several devices, each with its own thread |
+//! | [`parallel`] | [`Replicas`]: the same code on several devices, each with its own threads |
 //! | [`collective`] | how replicas talk: sums, broadcasts and barriers that fail instead of hanging |
 
 mod error;

@@ -10,7 +10,8 @@ use super::simple::{DropoutStage, FlattenStage, PoolStage, RectifierStage};
 use super::stage::{Places, Stage};
 use crate::kernel::BLOCK;
 use crate::kernel::border::Border;
-use crate::kernel::shape::{Picture, Pool};
+use crate::kernel::shape::Picture;
+use crate::nn::pooling;
 use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Model, Relu, Sequential};
 
 /// A network as stages.
@@ -48,7 +49,7 @@ pub(super) fn compile(network: &Sequential) -> Option<Compiled> {
     }
     builder.finish_pending();
     // Logits are rows of features.
-    (builder.shape.pixels() == 1).then_some(Compiled {
+    (network.output().len() == 1).then_some(Compiled {
         input,
         stages: builder.stages,
         first_trained: builder.first_trained?,
@@ -156,23 +157,14 @@ impl Builder {
         }
     }
 
-    /// A place in a window must be a byte.
     fn pool(&mut self, layer: &MaxPool2d) -> Option<()> {
-        let [vertical, horizontal] = layer.sides(self.shape.height, self.shape.width);
-        if vertical.window > 16 {
-            return None;
-        }
-        let pool = Pool {
-            input: self.shape,
-            output: Picture::new(vertical.windows, horizontal.windows, self.shape.channels),
-            window: vertical.window,
-            step: vertical.stride,
-            top: vertical.before,
-            left: horizontal.before,
-        };
-        self.shape = pool.output;
+        let sides = layer.sides(self.shape.height, self.shape.width);
+        let pool = pooling::shape(self.shape, &sides)?;
         match &mut self.pending {
-            Pending::Convolution(stage) if stage.is_open() => stage.pool(pool),
+            Pending::Convolution(stage) if stage.takes(&pool) => {
+                self.shape = pool.output;
+                stage.pool(pool);
+            }
             _ => {
                 self.finish_pending();
                 self.push(PoolStage::new(pool));

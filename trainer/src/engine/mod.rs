@@ -13,15 +13,21 @@
 //!
 //! let network = models::softmax(1, &Device::Cpu)?;
 //! let mut engine = Engine::new(&network).expect("softmax has layers of ours only");
-//! let (mut values, mut statistics) = engine.parameters(&network)?;
+//! let mut adam = Adam::default();
+//! let (mut values, mut statistics) = Engine::read(&network)?;
 //! let mut gradients = vec![0.0; values.len()];
 //!
 //! let images = vec![0.5; 2 * 28 * 28];
 //! let batch = Batch { images: &images, labels: &[3, 8] };
-//! let pass = Pass::training(0, 0, 0);
-//! let totals = engine.gradients(&values, &mut statistics, batch, 0.5, &pass, &mut gradients)?;
-//! assert!(totals.loss > 0.0);
-//! values.iter_mut().zip(&gradients).for_each(|(value, g)| *value -= 0.1 * g);
+//! let mean = 1.0 / batch.labels.len() as f32;
+//! let before = engine.evaluate(&values, &statistics, batch)?.loss;
+//! for step in 0..10 {
+//!     let pass = Pass::training(42, step, 0);
+//!     engine.gradients(&values, &mut statistics, batch, mean, &pass, &mut gradients)?;
+//!     adam.step(&mut values, &gradients, 1.0);
+//! }
+//! assert!(engine.evaluate(&values, &statistics, batch)?.loss < before);
+//! Engine::write(&network, &values, &statistics)?;
 //! # Ok::<(), feedline_trainer::Error>(())
 //! ```
 //!
@@ -37,13 +43,15 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
+pub use crate::kernel::Isa;
+
 use rayon::prelude::*;
 
 use crate::error::{Result, invalid};
 use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::{Picture, SLACK};
-use crate::kernel::{Isa, layout, loss};
-use crate::nn::{Model, Pass, Sequential};
+use crate::kernel::{layout, loss};
+use crate::nn::{Model, Parameter, Pass, Sequential, flat};
 use compile::Compiled;
 use stage::{Data, Moment, Rows, Statistics};
 
@@ -99,22 +107,33 @@ impl Engine {
         Self { isa, ..self }
     }
 
-    /// The numbers of the network as this engine takes them: those that are trained, one parameter after the other, and
-    /// the others, which training passes change.
+    /// A network's numbers as engines take them: those that are trained, one parameter after the other, and the others,
+    /// which training passes change.
     ///
     /// # Errors
     ///
     /// candle's, if a parameter can't be read.
-    pub fn parameters(&self, network: &Sequential) -> Result<(Vec<f32>, Vec<f32>)> {
-        let (mut values, mut statistics) = (Vec::new(), Vec::new());
-        for parameter in network.parameters() {
-            let flat = match parameter.trainable {
-                true => &mut values,
-                false => &mut statistics,
-            };
-            flat.extend(parameter.value.flatten_all()?.to_vec1::<f32>()?);
-        }
-        Ok((values, statistics))
+    pub fn read(network: &Sequential) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (trained, others) = parts(network);
+        Ok((flat::read(&trained)?, flat::read(&others)?))
+    }
+
+    /// Gives a network the numbers that it was trained to: the opposite of [`read`](Self::read).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::Error::InvalidArgument) if there are more or fewer of them; candle's, if a parameter
+    /// can't be written.
+    pub fn write(network: &Sequential, values: &[f32], statistics: &[f32]) -> Result<()> {
+        let (trained, others) = parts(network);
+        check("number of parameters", values.len(), flat::length(&trained))?;
+        check(
+            "number of statistics",
+            statistics.len(),
+            flat::length(&others),
+        )?;
+        flat::write(&trained, values)?;
+        flat::write(&others, statistics)
     }
 
     /// Forward and backward: `gradients` become those of `share` times the sum of the rows' cross-entropies, in the
@@ -139,7 +158,7 @@ impl Engine {
             false => Statistics::Evaluation(statistics),
         };
         let moment = self.forward(values, statistics, batch, pass)?;
-        let totals = self.lose(batch.labels, share)?;
+        let totals = self.lose(batch.labels, share);
         let stages = self.network.stages.iter_mut().enumerate().rev();
         for (index, stage) in stages {
             let rows = Rows {
@@ -172,7 +191,7 @@ impl Engine {
     ) -> Result<Totals> {
         let statistics = Statistics::Evaluation(statistics);
         self.forward(values, statistics, batch, &Pass::evaluation())?;
-        self.lose(batch.labels, 0.0)
+        Ok(self.lose(batch.labels, 0.0))
     }
 
     /// Computes all activations.
@@ -183,6 +202,7 @@ impl Engine {
         batch: Batch<'_>,
         pass: &'a Pass,
     ) -> Result<Moment<'a>> {
+        let logits = self.logits();
         let Compiled {
             input,
             stages,
@@ -190,7 +210,7 @@ impl Engine {
             statistics: others,
             ..
         } = &mut self.network;
-        let rows = batch.labels.len();
+        let (rows, classes) = (batch.labels.len(), logits.channels);
         let picture = input.channels * input.pixels();
         if rows == 0 {
             return Err(invalid("number of rows", rows, "at least 1"));
@@ -198,6 +218,14 @@ impl Engine {
         check("number of parameters", values.len(), *trained)?;
         check("number of statistics", statistics.len(), *others)?;
         check("numbers of the images", batch.images.len(), rows * picture)?;
+        if let Some(label) = batch
+            .labels
+            .iter()
+            .find(|&&label| label as usize >= classes)
+        {
+            let expected = format!("below {classes}, the number of logits");
+            return Err(invalid("label", label, expected));
+        }
         let moment = Moment {
             isa: self.isa,
             rows,
@@ -224,11 +252,9 @@ impl Engine {
     }
 
     /// The losses of the logits, and their gradients in `d_output`.
-    fn lose(&mut self, labels: &[u32], share: f32) -> Result<Totals> {
+    fn lose(&mut self, labels: &[u32], share: f32) -> Totals {
         let logits = self.logits();
-        let Some(activations) = self.activations.last() else {
-            return Ok(Totals::default());
-        };
+        let activations = &self.activations[self.network.stages.len()];
         self.d_output.reserve(activations.len());
         let mut totals = Totals::default();
         let rows = self.d_output.chunks_exact_mut(logits.stride);
@@ -238,20 +264,26 @@ impl Engine {
         for ((gradient, activations), &label) in rows {
             gradient.copy_from_slice(activations);
             let row = &mut gradient[..logits.channels];
+            // Labels were looked at before anything was computed.
             let Some((loss, right)) = loss::cross_entropy(row, label, share) else {
-                let expected = format!("below {}, the number of logits", logits.channels);
-                return Err(invalid("label", label, expected));
+                continue;
             };
             totals.loss += f64::from(loss);
             totals.correct += usize::from(right);
         }
-        Ok(totals)
+        totals
     }
 
     fn logits(&self) -> Picture {
         let last = self.network.stages.last();
         last.map_or(self.network.input, |stage| stage.output())
     }
+}
+
+/// The parameters that are trained, and the others.
+fn parts(network: &Sequential) -> (Vec<Parameter>, Vec<Parameter>) {
+    let parameters = network.parameters().iter().cloned();
+    parameters.partition(|own| own.trainable)
 }
 
 fn check(name: &'static str, found: usize, expected: usize) -> Result<()> {

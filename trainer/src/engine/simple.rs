@@ -19,12 +19,15 @@ impl Stage for RectifierStage {
     fn prepare(&mut self, _: &Moment<'_>, _: &[f32]) {}
 
     fn forward(&mut self, moment: &Moment<'_>, _: Data<'_>, input: &[f32], output: &mut [f32]) {
-        let count = moment.rows * self.0.len();
-        // Written so that NaN stays.
-        let rectified = input[..count]
-            .iter()
-            .map(|&x| if x < 0.0 { 0.0 } else { x });
-        output.iter_mut().zip(rectified).for_each(|(y, x)| *y = x);
+        let row = self.0.len();
+        input[..moment.rows * row]
+            .par_chunks_exact(row)
+            .zip(output.par_chunks_exact_mut(row))
+            .for_each(|(input, output)| {
+                // Written so that NaN stays.
+                let rectified = input.iter().map(|&x| if x < 0.0 { 0.0 } else { x });
+                output.iter_mut().zip(rectified).for_each(|(y, x)| *y = x);
+            });
     }
 
     fn backward(
@@ -36,13 +39,15 @@ impl Stage for RectifierStage {
         _: &mut [f32],
     ) {
         if let Some(d_input) = d_input {
-            let count = moment.rows * self.0.len();
-            d_input[..count].copy_from_slice(&rows.d_output[..count]);
-            activation::rectifier_gradient(
-                moment.isa,
-                &rows.output[..count],
-                &mut d_input[..count],
-            );
+            let row = self.0.len();
+            d_input[..moment.rows * row]
+                .par_chunks_exact_mut(row)
+                .zip(rows.d_output.par_chunks_exact(row))
+                .zip(rows.output.par_chunks_exact(row))
+                .for_each(|((d_input, d_output), output)| {
+                    d_input.copy_from_slice(d_output);
+                    activation::rectifier_gradient(moment.isa, output, d_input);
+                });
         }
     }
 }
@@ -183,17 +188,21 @@ impl Stage for DropoutStage {
         _: &mut [f32],
     ) {
         let Some(d_input) = d_input else { return };
-        let d_input = &mut d_input[..moment.rows * self.shape.len()];
+        let row = self.shape.len();
+        let d_input = &mut d_input[..moment.rows * row];
         if !moment.pass.is_training() {
             let d_output = &rows.d_output[..d_input.len()];
             return d_input.copy_from_slice(d_output);
         }
-        let products = rows
-            .d_output
-            .iter()
-            .zip(&self.mask)
-            .map(|(g, factor)| g * factor);
-        d_input.iter_mut().zip(products).for_each(|(d, g)| *d = g);
+        d_input
+            .par_chunks_exact_mut(row)
+            .zip(rows.d_output.par_chunks_exact(row))
+            .zip(self.mask.par_chunks_exact(row))
+            .with_min_len(8)
+            .for_each(|((d_input, d_output), mask)| {
+                let products = d_output.iter().zip(mask).map(|(g, factor)| g * factor);
+                d_input.iter_mut().zip(products).for_each(|(d, g)| *d = g);
+            });
     }
 }
 

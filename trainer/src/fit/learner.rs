@@ -3,10 +3,11 @@
 use candle_core::Device;
 use feedline_pipeline::{HostBatch, Shape};
 
-use super::{flat, tape};
+use super::tape;
 use crate::collective::Collective;
 use crate::engine::{Batch, Engine, Totals};
 use crate::error::Result;
+use crate::nn::flat;
 use crate::nn::{Model, Parameter, Pass};
 use crate::optim::Optimizer;
 use crate::parallel::Replica;

@@ -20,7 +20,6 @@
 //! # Ok::<(), feedline_trainer::Error>(())
 //! ```
 
-mod flat;
 mod history;
 mod learner;
 mod progress;

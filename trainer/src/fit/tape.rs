@@ -3,10 +3,10 @@
 use candle_core::{D, DType, Device, Tensor};
 use feedline_pipeline::Shape;
 
-use super::flat;
 use super::learner::Rows;
 use crate::engine::Totals;
 use crate::error::{Error, Result};
+use crate::nn::flat;
 use crate::nn::{Model, Parameter, Pass, cross_entropy};
 
 /// Puts the gradients of `share` times the sum of the rows' cross-entropies into `gradients`, those of the parameters

@@ -27,45 +27,6 @@ pub(crate) fn pack(shape: &Convolution, weights: &[f32], packed: &mut [f32]) {
     }
 }
 
-/// Packs one filter's weights `[channels][kernel][kernel]` for the way back: `[kernel row][padded segment]`.
-pub(crate) fn pack_filter(shape: &Convolution, weights: &[f32], packed: &mut [f32]) {
-    let (channels, kernel) = (shape.input.channels, shape.kernel);
-    assert_eq!(weights.len(), channels * kernel * kernel);
-    assert_eq!(packed.len(), shape.padded_filter());
-    packed.fill(0.0);
-    let rows = packed.chunks_exact_mut(shape.padded_segment());
-    for (row, packed) in rows.enumerate() {
-        let pixels = packed.chunks_exact_mut(shape.input.stride).take(kernel);
-        for (column, pixel) in pixels.enumerate() {
-            let own = weights[row * kernel + column..]
-                .iter()
-                .step_by(kernel * kernel);
-            for (packed, &weight) in pixel[..channels].iter_mut().zip(own) {
-                *packed = weight;
-            }
-        }
-    }
-}
-
-/// The opposite of [`pack_filter`].
-pub(crate) fn unpack_filter(shape: &Convolution, packed: &[f32], weights: &mut [f32]) {
-    let (channels, kernel) = (shape.input.channels, shape.kernel);
-    assert_eq!(weights.len(), channels * kernel * kernel);
-    assert_eq!(packed.len(), shape.padded_filter());
-    let rows = packed.chunks_exact(shape.padded_segment());
-    for (row, packed) in rows.enumerate() {
-        let pixels = packed.chunks_exact(shape.input.stride).take(kernel);
-        for (column, pixel) in pixels.enumerate() {
-            let own = weights[row * kernel + column..]
-                .iter_mut()
-                .step_by(kernel * kernel);
-            for (&packed, weight) in pixel[..channels].iter().zip(own) {
-                *weight = packed;
-            }
-        }
-    }
-}
-
 /// Convolves `images` pictures and adds the bias; then max(0, x) if it is to `rectify`.
 #[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
 pub(crate) fn forward(
@@ -78,7 +39,7 @@ pub(crate) fn forward(
     rectify: bool,
     output: &mut [f32],
 ) {
-    assert!(input.len() >= images * shape.input.len() && shape.window_fits());
+    assert!(input.len() >= images * shape.input.len() && shape.fits());
     assert_eq!(packed.len(), packed_len(shape));
     assert_eq!(bias.len(), shape.output.stride);
     assert_eq!(output.len(), images * shape.output.len());
@@ -221,7 +182,7 @@ impl Windows {
     }
 }
 
-/// Adds the gradients of `images` bordered inputs to `d_input`. `weights` are all filters of [`pack_filter`], one after
+/// Adds the gradients of `images` bordered inputs to `d_input`. `weights` are all filters of [`pack_filter`](super::filters::pack_filter), one after
 /// the other.
 pub(crate) fn data_gradient(
     isa: Isa,
@@ -234,7 +195,7 @@ pub(crate) fn data_gradient(
     assert_eq!(weights.len(), shape.output.channels * shape.padded_filter());
     assert_eq!(d_output.len(), images * shape.output.len());
     assert!(d_input.len() >= images * shape.input.len() + shape.overreach());
-    assert!(shape.window_fits());
+    assert!(shape.fits());
     if images > 0 {
         run(
             isa,
@@ -328,7 +289,7 @@ pub(crate) fn weight_gradient(
     sums: &mut [f32],
     bias: &mut [f32],
 ) {
-    assert!(input.len() >= images * shape.input.len() + SLACK && shape.window_fits());
+    assert!(input.len() >= images * shape.input.len() + SLACK && shape.fits());
     assert_eq!(d_output.len(), images * shape.output.len());
     assert_eq!(sums.len(), shape.output.channels * shape.padded_filter());
     assert_eq!(bias.len(), shape.output.stride);

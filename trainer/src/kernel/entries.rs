@@ -105,6 +105,13 @@ pub(super) struct List<'a> {
 }
 
 impl Entries {
+    /// For how many entries there is room.
+    pub(crate) fn most(pool: &Pool) -> usize {
+        // Windows that a pixel lies in, along each side.
+        let reach = pool.window.div_ceil(pool.step);
+        pool.input.pixels() * reach * reach * pool.input.channels
+    }
+
     /// For a convolution that goes through a pool, and then through a rectifier if `rectify`. Without `by_pixel`, there
     /// is no [data gradient](super::sparse::data_gradient).
     pub(crate) fn new(shape: &Convolution, pool: &Pool, rectify: bool, by_pixel: bool) -> Self {
@@ -121,8 +128,8 @@ impl Entries {
             .flat_map(|index| targets(shape, pool, index))
             .collect();
         let by_pixel = by_pixel.then(|| {
-            let reach = pool.window.div_ceil(pool.step);
-            Lists::new(shape.output.pixels(), reach * reach * filters)
+            let pixels = shape.output.pixels();
+            Lists::new(pixels, Self::most(pool) / pixels)
         });
         Self {
             shape: *shape,

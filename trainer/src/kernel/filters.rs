@@ -46,13 +46,13 @@ pub(crate) fn backward_len(shape: &Convolution) -> usize {
     shape.output.channels * shape.padded_filter()
 }
 
-/// Packs weights `[filters][channels][kernel][kernel]` for the way back: [`convolution::pack_filter`] for each filter.
+/// Packs weights `[filters][channels][kernel][kernel]` for the way back: [`pack_filter`] for each filter.
 pub(crate) fn pack_backward(shape: &Convolution, weights: &[f32], packed: &mut [f32]) {
     assert_eq!(packed.len(), backward_len(shape));
     weights
         .par_chunks_exact(weights.len() / shape.output.channels)
         .zip(packed.par_chunks_exact_mut(shape.padded_filter()))
-        .for_each(|(weights, packed)| convolution::pack_filter(shape, weights, packed));
+        .for_each(|(weights, packed)| pack_filter(shape, weights, packed));
 }
 
 /// Adds up the chunks' sums of [`convolution::weight_gradient`], in their order, and writes them as
@@ -73,7 +73,46 @@ pub(crate) fn add_up<'a>(
                     let own = &chunk[index * filter..][..filter];
                     sums.iter_mut().zip(own).for_each(|(sum, x)| *sum += x);
                 }
-                convolution::unpack_filter(shape, sums, gradient);
+                unpack_filter(shape, sums, gradient);
             });
         });
+}
+
+/// Packs one filter's weights `[channels][kernel][kernel]` for the way back: `[kernel row][padded segment]`.
+pub(crate) fn pack_filter(shape: &Convolution, weights: &[f32], packed: &mut [f32]) {
+    let (channels, kernel) = (shape.input.channels, shape.kernel);
+    assert_eq!(weights.len(), channels * kernel * kernel);
+    assert_eq!(packed.len(), shape.padded_filter());
+    packed.fill(0.0);
+    let rows = packed.chunks_exact_mut(shape.padded_segment());
+    for (row, packed) in rows.enumerate() {
+        let pixels = packed.chunks_exact_mut(shape.input.stride).take(kernel);
+        for (column, pixel) in pixels.enumerate() {
+            let own = weights[row * kernel + column..]
+                .iter()
+                .step_by(kernel * kernel);
+            for (packed, &weight) in pixel[..channels].iter_mut().zip(own) {
+                *packed = weight;
+            }
+        }
+    }
+}
+
+/// The opposite of [`pack_filter`].
+pub(crate) fn unpack_filter(shape: &Convolution, packed: &[f32], weights: &mut [f32]) {
+    let (channels, kernel) = (shape.input.channels, shape.kernel);
+    assert_eq!(weights.len(), channels * kernel * kernel);
+    assert_eq!(packed.len(), shape.padded_filter());
+    let rows = packed.chunks_exact(shape.padded_segment());
+    for (row, packed) in rows.enumerate() {
+        let pixels = packed.chunks_exact(shape.input.stride).take(kernel);
+        for (column, pixel) in pixels.enumerate() {
+            let own = weights[row * kernel + column..]
+                .iter_mut()
+                .step_by(kernel * kernel);
+            for (&packed, weight) in pixel[..channels].iter().zip(own) {
+                *weight = packed;
+            }
+        }
+    }
 }

@@ -24,7 +24,7 @@ impl Isa {
     /// Those that this processor has, the fastest last.
     ///
     /// ```
-    /// use feedline_trainer::nn::Isa;
+    /// use feedline_trainer::engine::Isa;
     ///
     /// assert!(Isa::available().contains(&Isa::Portable));
     /// assert_eq!(Isa::available().last(), Some(&Isa::detect()));

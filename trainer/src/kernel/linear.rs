@@ -116,7 +116,7 @@ impl Panel for Forward<'_> {
     }
 }
 
-/// The gradients of `rows` rows of inputs; what pads them is left as it is.
+/// The gradients of `rows` rows of inputs; what pads them becomes 0.
 pub(crate) fn data_gradient(
     isa: Isa,
     shape: &Linear,
@@ -128,6 +128,9 @@ pub(crate) fn data_gradient(
     shape.check(rows, d_input.len(), d_output.len());
     assert_eq!(weights.len(), shape.weights());
     if rows > 0 {
+        for row in d_input.chunks_exact_mut(shape.input_stride) {
+            row[shape.inputs..].fill(0.0);
+        }
         run(
             isa,
             DataGradient {

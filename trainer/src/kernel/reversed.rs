@@ -57,7 +57,7 @@ impl Reversed {
 mod tests {
     use super::*;
     use crate::kernel::shape::SLACK;
-    use crate::kernel::{Isa, convolution, layout};
+    use crate::kernel::{Isa, convolution, filters, layout};
     use feedline_pipeline::Random;
     use proptest::prelude::*;
 
@@ -90,7 +90,7 @@ mod tests {
             let mut packed = vec![0.0; filters * shape.padded_filter()];
             let each = weights.chunks_exact(channels * kernel * kernel);
             for (own, packed) in each.zip(packed.chunks_exact_mut(shape.padded_filter())) {
-                convolution::pack_filter(&shape, own, packed);
+                filters::pack_filter(&shape, own, packed);
             }
             let mut bordered = vec![0.0; shape.input.len() + SLACK];
             convolution::data_gradient(Isa::Portable, &shape, 1, &packed, &d_output, &mut bordered);

@@ -76,12 +76,18 @@ impl Convolution {
         self.kernel * self.padded_segment()
     }
 
-    /// Whether the windows of all output pixels lie in the input, as they must.
-    pub(crate) fn window_fits(&self) -> bool {
+    /// Whether the windows of all output pixels lie in the input, and channels in their pixels, as they must.
+    pub(crate) fn fits(&self) -> bool {
+        let Self { input, output, .. } = self;
         let fits = |input: usize, output: usize| {
             output > 0 && (output - 1) * self.step + self.kernel <= input
         };
-        fits(self.input.height, self.output.height) && fits(self.input.width, self.output.width)
+        let holds = |picture: &Picture| picture.channels <= picture.stride;
+        fits(input.height, output.height)
+            && fits(input.width, output.width)
+            && holds(input)
+            && holds(output)
+            && output.stride.is_multiple_of(super::BLOCK)
     }
 
     /// Where the window of output pixel `(y, x)` begins in the input.

@@ -53,7 +53,9 @@ impl Conv2d {
 
     /// The convolution of pictures `input`, and how many rows of border it wants above them and columns left of them.
     pub(crate) fn convolution(&self, input: Picture) -> (Convolution, (usize, usize)) {
-        let [vertical, horizontal] = self.sides(input.height, input.width);
+        let sides = self.sides(input.height, input.width);
+        let step = Side::step(&sides);
+        let [vertical, horizontal] = sides;
         let shape = Convolution {
             input: Picture {
                 height: vertical.before + vertical.size + vertical.after(),
@@ -62,7 +64,7 @@ impl Conv2d {
             },
             output: Picture::new(vertical.windows, horizontal.windows, self.filters),
             kernel: self.kernel,
-            step: self.stride,
+            step,
         };
         (shape, (vertical.before, horizontal.before))
     }
@@ -101,7 +103,7 @@ impl Conv2d {
             .narrow(3, 0, reached(&horizontal))?
             .pad_with_zeros(2, vertical.before, vertical.after())?
             .pad_with_zeros(3, horizontal.before, horizontal.after())?
-            .conv2d(weight, 0, self.stride, 1, 1)?
+            .conv2d(weight, 0, Side::step(&[vertical, horizontal]), 1, 1)?
             .broadcast_add(&bias.reshape((1, self.filters, 1, 1))?)
     }
 }

@@ -56,6 +56,11 @@ impl Side {
         start.saturating_sub(self.before)..end.min(self.size)
     }
 
+    /// The stride of both sides, but no longer than they are: windows that are farther apart are none.
+    pub(crate) fn step([vertical, horizontal]: &[Self; 2]) -> usize {
+        vertical.stride.min(vertical.size.max(horizontal.size))
+    }
+
     /// Pixels from the beginning of the first window to the end of the last.
     pub(crate) fn reach(&self) -> usize {
         (self.windows - 1) * self.stride + self.window

@@ -10,6 +10,7 @@ use super::geometry::Side;
 use super::layer::{check_batch, picture};
 use super::storage::{slice, with_slice};
 use super::{Layer, Padding, Pass, pooling};
+use crate::kernel::shape::{Picture, Pool};
 
 /// The largest value of each window: `[channels, height, width]` becomes smaller by the stride.
 ///
@@ -118,7 +119,7 @@ impl CustomOp1 for Operation {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, channels, ..) = layout.shape().dims4()?;
         let [vertical, horizontal] = &self.sides;
-        let pooled = match (storage.dtype(), pooling::shape(channels, &self.sides)) {
+        let pooled = match (storage.dtype(), self.kernel(channels)) {
             (DType::F64, _) => self.pool_planes::<f64>(rows * channels, storage, layout)?,
             (_, Some(shape)) => {
                 let (output, places) = pooling::forward(&shape, slice(storage, layout)?);
@@ -140,6 +141,13 @@ impl CustomOp1 for Operation {
 }
 
 impl Operation {
+    /// For the engine's kernel, unless it can't do it, or is no faster because it pads few channels to many.
+    fn kernel(&self, channels: usize) -> Option<Pool> {
+        let [vertical, horizontal] = &self.sides;
+        let input = Picture::new(vertical.size, horizontal.size, channels);
+        pooling::shape(input, &self.sides).filter(|_| channels >= 4)
+    }
+
     /// Numbers of a channel of a picture, before and after.
     fn areas(&self) -> (usize, usize) {
         let [vertical, horizontal] = &self.sides;

@@ -27,6 +27,7 @@ mod batch_norm;
 mod conv2d;
 mod convolution;
 mod dropout;
+pub(crate) mod flat;
 mod flatten;
 mod geometry;
 #[cfg(test)]
@@ -40,13 +41,12 @@ mod normalization;
 #[cfg(test)]
 mod on_tape;
 mod pass;
-mod pooling;
+pub(crate) mod pooling;
 mod relu;
 mod sequential;
 mod storage;
 mod summary;
 
-pub use crate::kernel::Isa;
 pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;

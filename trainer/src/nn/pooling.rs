@@ -7,15 +7,16 @@ use crate::kernel::scratch::with_scratch;
 use crate::kernel::shape::{Picture, Pool};
 use crate::kernel::{Isa, layout, pool};
 
-/// The pool of pictures with these windows, or `None` if the kernel can't do it, or not faster: it pads few channels to
-/// many.
-pub(super) fn shape(channels: usize, [vertical, horizontal]: &[Side; 2]) -> Option<Pool> {
+/// The pool of pictures with these windows, or `None` if the kernel can't do it.
+pub(crate) fn shape(input: Picture, sides: &[Side; 2]) -> Option<Pool> {
+    let step = Side::step(sides);
+    let [vertical, horizontal] = sides;
     // A place in a window must be a byte.
-    (vertical.window <= 16 && channels >= 4).then(|| Pool {
-        input: Picture::new(vertical.size, horizontal.size, channels),
-        output: Picture::new(vertical.windows, horizontal.windows, channels),
+    (vertical.window <= 16).then(|| Pool {
+        input,
+        output: Picture::new(vertical.windows, horizontal.windows, input.channels),
         window: vertical.window,
-        step: vertical.stride,
+        step,
         top: vertical.before,
         left: horizontal.before,
     })

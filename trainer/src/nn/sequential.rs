@@ -52,6 +52,11 @@ impl Sequential {
         &self.input
     }
 
+    /// The shape that comes out, without the batch.
+    pub(crate) fn output(&self) -> &[usize] {
+        self.layers.last().map_or(&self.input, |last| &last.output)
+    }
+
     /// The layers in their order, each with the places of its parameters among the network's.
     pub(crate) fn layers(&self) -> impl Iterator<Item = (&dyn Layer, Range<usize>)> {
         let layers = self.layers.iter();

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Optimizer, check_decay, check_learning_rate};
+use super::{CHUNK, Optimizer, begin, check_decay, check_learning_rate};
 use crate::error::{Result, invalid};
 use crate::kernel::{Isa, Kernel, Vector, run};
 
@@ -74,8 +74,8 @@ impl Optimizer for Adam {
 
 impl Adam {
     fn step_with(&mut self, isa: Isa, parameters: &mut [f32], gradients: &[f32], factor: f32) {
-        self.means.resize(parameters.len(), 0.0);
-        self.squares.resize(parameters.len(), 0.0);
+        begin(&mut self.means, parameters, gradients);
+        begin(&mut self.squares, parameters, gradients);
         self.steps = self.steps.saturating_add(1);
         let unbiased = |beta: f32| 1.0 - f64::from(beta).powi(self.steps);
         let rate = f64::from(self.learning_rate) * f64::from(factor);

@@ -40,7 +40,24 @@ pub trait Optimizer: Debug + Clone + Send + Sync + 'static {
 
     /// Makes one step. `parameters` and `gradients` have the same length and order at every call. The learning rate of
     /// this step is the rule's own times `learning_rate_factor`, which is a [`Schedule`]'s; 1 if there is none.
+    ///
+    /// # Panics
+    ///
+    /// If there are more or fewer gradients than parameters, or of either than at the step before.
     fn step(&mut self, parameters: &mut [f32], gradients: &[f32], learning_rate_factor: f32);
+}
+
+/// Makes what a rule keeps for each parameter at the first step, and compares lengths at all.
+fn begin(kept: &mut Vec<f32>, parameters: &[f32], gradients: &[f32]) {
+    if kept.is_empty() {
+        kept.resize(parameters.len(), 0.0);
+    }
+    assert_eq!(
+        parameters.len(),
+        gradients.len(),
+        "parameters and gradients"
+    );
+    assert_eq!(parameters.len(), kept.len(), "parameters, and those before");
 }
 
 fn check_learning_rate(rate: f32) -> Result<()> {

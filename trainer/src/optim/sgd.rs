@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Optimizer, check_decay, check_learning_rate};
+use super::{CHUNK, Optimizer, begin, check_decay, check_learning_rate};
 use crate::error::Result;
 use crate::kernel::{Isa, Kernel, Vector, run};
 
@@ -56,7 +56,7 @@ impl Optimizer for Sgd {
 
 impl Sgd {
     fn step_with(&mut self, isa: Isa, parameters: &mut [f32], gradients: &[f32], factor: f32) {
-        self.velocities.resize(parameters.len(), 0.0);
+        begin(&mut self.velocities, parameters, gradients);
         let rows = parameters.par_chunks_mut(CHUNK);
         let rows = rows.zip(gradients.par_chunks(CHUNK));
         let rows = rows.zip(self.velocities.par_chunks_mut(CHUNK));

@@ -85,7 +85,8 @@ impl Replicas {
     }
 
     /// How many threads each replica computes on. By default the machine's cores are shared out among the replicas, and
-    /// each has at least one. More threads change the speed and no result.
+    /// each has at least one. More threads change the speed and no result; the way back through a network uses up to eight,
+    /// and more replicas use more.
     ///
     /// ```
     /// use feedline_trainer::Replicas;

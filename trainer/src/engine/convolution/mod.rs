@@ -8,6 +8,7 @@ use super::stage::{Data, Moment, Places, Rows, Stage, block_rows, chunk_rows};
 use crate::kernel::border::Border;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::data_gradient::DataGradient;
+use crate::kernel::entries::Entries;
 use crate::kernel::scratch::with_scratch;
 use crate::kernel::shape::{Convolution, Picture, Pool};
 use crate::kernel::{Isa, filters, pool};
@@ -64,9 +65,10 @@ impl ConvolutionStage {
         self.pool = Some(pool);
     }
 
-    /// Whether there is no pool yet.
-    pub(super) fn is_open(&self) -> bool {
-        self.pool.is_none()
+    /// Whether a pool can be put at the end: there is none yet, and lists of what has a gradient stay small.
+    pub(super) fn takes(&self, pool: &Pool) -> bool {
+        const MOST: usize = 1 << 20;
+        self.pool.is_none() && Entries::most(pool) <= MOST
     }
 
     /// Numbers of a picture that comes out.

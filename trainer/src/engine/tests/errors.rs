@@ -33,7 +33,7 @@ struct Call {
 fn message(change: impl FnOnce(&mut Call)) -> String {
     let network = small();
     let mut engine = Engine::new(&network).unwrap();
-    let (values, statistics) = engine.parameters(&network).unwrap();
+    let (values, statistics) = Engine::read(&network).unwrap();
     let mut call = Call {
         gradients: vec![0.0; values.len()],
         values,
@@ -104,7 +104,7 @@ fn a_batch_without_rows_is_an_error() {
     assert_eq!(found, "number of rows is 0, expected at least 1");
     for network in [small(), models::softmax(1, &Device::Cpu).unwrap()] {
         let mut engine = Engine::new(&network).unwrap();
-        let (values, statistics) = engine.parameters(&network).unwrap();
+        let (values, statistics) = Engine::read(&network).unwrap();
         let batch = Batch {
             images: &[],
             labels: &[],
@@ -117,7 +117,7 @@ fn a_batch_without_rows_is_an_error() {
 fn an_engine_works_on_after_an_error() {
     let network = small();
     let mut engine = Engine::new(&network).unwrap();
-    let (values, statistics) = engine.parameters(&network).unwrap();
+    let (values, statistics) = Engine::read(&network).unwrap();
     let images = vec![0.5; 3 * 60];
     let mut evaluate = |labels: &[u32]| {
         let images = &images[..labels.len() * 60];

@@ -4,6 +4,7 @@ mod differences;
 mod errors;
 mod naive;
 mod reproducible;
+mod reuse;
 mod tape;
 
 use candle_core::{DType, Device, Tensor};
@@ -76,7 +77,7 @@ fn logits(network: &Sequential) -> usize {
 
 fn engine_step(network: &Sequential, rows: &Rows, isa: Isa, threads: usize) -> Step {
     let mut engine = Engine::new(network).unwrap().isa(isa);
-    let (values, mut statistics) = engine.parameters(network).unwrap();
+    let (values, mut statistics) = Engine::read(network).unwrap();
     let mut gradients = vec![f32::NAN; values.len()];
     let batch = Batch {
         images: &rows.images,

@@ -4,6 +4,7 @@ use feedline_pipeline::Random;
 use proptest::prelude::*;
 
 use super::*;
+use crate::kernel::filters::{pack_filter, unpack_filter};
 use crate::kernel::shape::Picture;
 use crate::kernel::testing::{Sum, cases, check, most, noise, pictures};
 
@@ -258,7 +259,7 @@ fn no_picture_is_no_work() {
 }
 
 #[test]
-#[should_panic(expected = "window_fits")]
+#[should_panic(expected = "shape.fits()")]
 fn windows_beyond_the_picture_are_refused() {
     let case = small();
     let mut shape = case.shape;

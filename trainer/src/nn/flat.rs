@@ -3,11 +3,16 @@
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
+use super::Parameter;
 use crate::error::{Result, invalid};
-use crate::nn::Parameter;
+
+/// How many numbers these parameters have.
+pub(crate) fn length(parameters: &[Parameter]) -> usize {
+    parameters.iter().map(|own| own.value.elem_count()).sum()
+}
 
 /// The values of these parameters, one after the other.
-pub(super) fn read(parameters: &[Parameter]) -> Result<Vec<f32>> {
+pub(crate) fn read(parameters: &[Parameter]) -> Result<Vec<f32>> {
     let mut flat = Vec::new();
     for own in parameters {
         let values = own.value.as_detached_tensor().flatten_all()?;
@@ -17,7 +22,7 @@ pub(super) fn read(parameters: &[Parameter]) -> Result<Vec<f32>> {
 }
 
 /// Gives the parameters the values in `flat`.
-pub(super) fn write(parameters: &[Parameter], mut flat: &[f32]) -> Result<()> {
+pub(crate) fn write(parameters: &[Parameter], mut flat: &[f32]) -> Result<()> {
     for own in parameters {
         let (values, rest) = flat.split_at(own.value.elem_count());
         let value = &own.value;
@@ -28,7 +33,7 @@ pub(super) fn write(parameters: &[Parameter], mut flat: &[f32]) -> Result<()> {
 }
 
 /// Puts the gradients of these parameters into `flat`; 0 for what the loss does not depend on.
-pub(super) fn gradients(
+pub(crate) fn gradients(
     parameters: &[Parameter],
     store: &GradStore,
     mut flat: &mut [f32],
@@ -45,7 +50,7 @@ pub(super) fn gradients(
 }
 
 /// Checks that a model has something to train, in a type that the trainer can handle.
-pub(super) fn check(parameters: &[Parameter]) -> Result<()> {
+pub(crate) fn check(parameters: &[Parameter]) -> Result<()> {
     if !parameters.iter().any(|own| own.trainable) {
         return Err(invalid(
             "model",
