@@ -80,7 +80,7 @@ impl Stage for BatchNormStage {
         self.shape
     }
 
-    fn prepare(&mut self, _: &Moment<'_>, _: &[f32]) {}
+    fn prepare(&mut self, _: &Moment<'_>, _: &[f32], _: bool) {}
 
     fn forward(&mut self, moment: &Moment<'_>, data: Data<'_>, input: &[f32], output: &mut [f32]) {
         let row = self.shape.len();

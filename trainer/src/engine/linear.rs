@@ -72,7 +72,7 @@ impl Stage for LinearStage {
         Picture::new(1, 1, self.shape.outputs)
     }
 
-    fn prepare(&mut self, moment: &Moment<'_>, values: &[f32]) {
+    fn prepare(&mut self, moment: &Moment<'_>, values: &[f32], _: bool) {
         self.isa = moment.isa;
         let Linear {
             outputs,

@@ -6,28 +6,47 @@
 //!
 //! ```
 //! use candle_core::Device;
+//! use feedline_pipeline::dataset::Generated;
+//! use feedline_pipeline::{Loader, Tail, Transform};
 //! use feedline_trainer::engine::{Batch, Engine};
-//! use feedline_trainer::models;
-//! use feedline_trainer::nn::Pass;
-//! use feedline_trainer::optim::{Adam, Optimizer};
+//! use feedline_trainer::nn::{Flatten, Linear, Pass, Sequential};
+//! use feedline_trainer::optim::{Adam, Optimizer, Schedule};
 //!
-//! let network = models::softmax(1, &Device::Cpu)?;
-//! let mut engine = Engine::new(&network).expect("softmax has layers of ours only");
-//! let mut adam = Adam::default();
+//! let data = Generated::open(500, 100)?;
+//! let loader = |source| Loader::builder(source).batch_size(32).transform(Transform::new().scale());
+//! let mut train = loader(data.train).shuffle(true).tail(Tail::Drop).build()?;
+//! let mut test = loader(data.test).tail(Tail::Pad).build()?;
+//!
+//! let network = Sequential::builder([3, 32, 32]).add(Flatten).add(Linear::new(10));
+//! let network = network.build(42, &Device::Cpu)?;
+//! let mut engine = Engine::new(&network).expect("all layers are nn's");
 //! let (mut values, mut statistics) = Engine::read(&network)?;
 //! let mut gradients = vec![0.0; values.len()];
-//!
-//! let images = vec![0.5; 2 * 28 * 28];
-//! let batch = Batch { images: &images, labels: &[3, 8] };
-//! let mean = 1.0 / batch.labels.len() as f32;
-//! let before = engine.evaluate(&values, &statistics, batch)?.loss;
-//! for step in 0..10 {
-//!     let pass = Pass::training(42, step, 0);
-//!     engine.gradients(&values, &mut statistics, batch, mean, &pass, &mut gradients)?;
-//!     adam.step(&mut values, &gradients, 1.0);
+//! let (mut adam, schedule) = (Adam::new(0.002), Schedule::cosine(0.1));
+//! let (epochs, mut step) = (2, 0);
+//! let steps = epochs * train.plan().steps as u64;
+//! for epoch in 0..epochs {
+//!     for batch in train.epoch(epoch) {
+//!         let batch = batch?;
+//!         let rows = Batch { images: batch.pixels(), labels: batch.labels() };
+//!         let mean = 1.0 / rows.labels.len() as f32;
+//!         let pass = Pass::training(42, step, batch.info().first_row);
+//!         engine.gradients(&values, &mut statistics, rows, mean, &pass, &mut gradients)?;
+//!         adam.step(&mut values, &gradients, schedule.factor(step, steps));
+//!         step += 1;
+//!     }
+//!     let mut correct = 0;
+//!     for batch in test.epoch(epoch) {
+//!         let batch = batch?;
+//!         // The last batch is padded: only its first rows are samples.
+//!         let samples = batch.info().samples;
+//!         let pixels = samples * batch.shape().elements();
+//!         let rows = Batch { images: &batch.pixels()[..pixels], labels: &batch.labels()[..samples] };
+//!         correct += engine.evaluate(&values, &statistics, rows)?.correct;
+//!     }
+//!     println!("{correct} of 100 test pictures");
 //! }
-//! assert!(engine.evaluate(&values, &statistics, batch)?.loss < before);
-//! Engine::write(&network, &values, &statistics)?;
+//! Engine::write(&network, &values, &statistics)?; // for `network.forward`
 //! # Ok::<(), feedline_trainer::Error>(())
 //! ```
 //!
@@ -157,7 +176,7 @@ impl Engine {
             true => Statistics::Training(statistics),
             false => Statistics::Evaluation(statistics),
         };
-        let moment = self.forward(values, statistics, batch, pass)?;
+        let moment = self.forward(values, statistics, batch, pass, true)?;
         let totals = self.lose(batch.labels, share);
         let stages = self.network.stages.iter_mut().enumerate().rev();
         for (index, stage) in stages {
@@ -190,17 +209,18 @@ impl Engine {
         batch: Batch<'_>,
     ) -> Result<Totals> {
         let statistics = Statistics::Evaluation(statistics);
-        self.forward(values, statistics, batch, &Pass::evaluation())?;
+        self.forward(values, statistics, batch, &Pass::evaluation(), false)?;
         Ok(self.lose(batch.labels, 0.0))
     }
 
-    /// Computes all activations.
+    /// Computes all activations, and prepares the way `back` if there will be one.
     fn forward<'a>(
         &mut self,
         values: &[f32],
         mut statistics: Statistics<'_>,
         batch: Batch<'_>,
         pass: &'a Pass,
+        back: bool,
     ) -> Result<Moment<'a>> {
         let logits = self.logits();
         let Compiled {
@@ -208,7 +228,7 @@ impl Engine {
             stages,
             values: trained,
             statistics: others,
-            ..
+            first_trained,
         } = &mut self.network;
         let (rows, classes) = (batch.labels.len(), logits.channels);
         let picture = input.channels * input.pixels();
@@ -237,11 +257,17 @@ impl Engine {
             .zip(batch.images.par_chunks_exact(picture))
             .with_min_len(16)
             .for_each(|(pixels, channels)| layout::to_pixels(input, channels, pixels));
+        let first_trained = *first_trained;
+        stages
+            .par_iter_mut()
+            .enumerate()
+            .for_each(|(index, stage)| {
+                stage.prepare(&moment, values, back && index > first_trained);
+            });
         for (index, stage) in stages.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(index + 1);
             let (input, output) = (&before[index], &mut after[0]);
             output.reserve(rows * stage.output().len() + SLACK);
-            stage.prepare(&moment, values);
             let data = Data {
                 values,
                 statistics: statistics.reborrow(),

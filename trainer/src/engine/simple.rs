@@ -16,7 +16,7 @@ impl Stage for RectifierStage {
         self.0
     }
 
-    fn prepare(&mut self, _: &Moment<'_>, _: &[f32]) {}
+    fn prepare(&mut self, _: &Moment<'_>, _: &[f32], _: bool) {}
 
     fn forward(&mut self, moment: &Moment<'_>, _: Data<'_>, input: &[f32], output: &mut [f32]) {
         let row = self.0.len();
@@ -74,7 +74,7 @@ impl Stage for PoolStage {
         self.pool.output
     }
 
-    fn prepare(&mut self, moment: &Moment<'_>, _: &[f32]) {
+    fn prepare(&mut self, moment: &Moment<'_>, _: &[f32], _: bool) {
         let length = moment.rows * self.pool.output.len();
         self.places.resize(self.places.len().max(length), 0);
     }
@@ -147,7 +147,7 @@ impl Stage for DropoutStage {
         self.shape
     }
 
-    fn prepare(&mut self, moment: &Moment<'_>, _: &[f32]) {
+    fn prepare(&mut self, moment: &Moment<'_>, _: &[f32], _: bool) {
         let length = moment.rows * self.shape.len();
         self.mask.resize(self.mask.len().max(length), 0.0);
     }
@@ -215,7 +215,7 @@ impl Stage for FlattenStage {
         Picture::new(1, 1, self.0.channels * self.0.pixels())
     }
 
-    fn prepare(&mut self, _: &Moment<'_>, _: &[f32]) {}
+    fn prepare(&mut self, _: &Moment<'_>, _: &[f32], _: bool) {}
 
     fn forward(&mut self, moment: &Moment<'_>, _: Data<'_>, input: &[f32], output: &mut [f32]) {
         let (inner, outer) = (self.0.len(), self.output());

@@ -16,8 +16,9 @@ pub(super) trait Stage: Debug + Send {
     /// The shape of a row that comes out.
     fn output(&self) -> Picture;
 
-    /// Makes room for the rows of this pass, and packs the weights in `values` as the kernels want them.
-    fn prepare(&mut self, moment: &Moment<'_>, values: &[f32]);
+    /// Makes room for the rows of this pass, and packs the weights in `values` as the kernels want them; for the way back
+    /// to the input as well if it is asked for.
+    fn prepare(&mut self, moment: &Moment<'_>, values: &[f32], back: bool);
 
     /// Computes the output of all rows.
     fn forward(&mut self, moment: &Moment<'_>, data: Data<'_>, input: &[f32], output: &mut [f32]);

@@ -9,6 +9,36 @@ use feedline_pipeline::Random;
 use super::Pass;
 
 /// One step of a network, as a plain description: it holds settings, and neither weights nor a device.
+///
+/// A layer of your own is candle code, and trains as all others do. But a [`Sequential`](super::Sequential) that has one
+/// can't use the [`Engine`](crate::engine::Engine), which knows the layers of this module only: the whole network then
+/// trains on candle's tape, some times slower.
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use feedline_trainer::nn::{Flatten, Layer, Linear, Model, Pass, Sequential};
+///
+/// /// x · sigmoid(x)
+/// #[derive(Debug)]
+/// struct Swish;
+///
+/// impl Layer for Swish {
+///     fn kind(&self) -> &'static str {
+///         "swish"
+///     }
+///     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, String> {
+///         Ok(input.to_vec())
+///     }
+///     fn forward(&self, input: &Tensor, _: &[Var], _: &Pass) -> candle_core::Result<Tensor> {
+///         input.silu()
+///     }
+/// }
+///
+/// let builder = Sequential::builder([1, 28, 28]).add(Flatten).add(Linear::new(32));
+/// let network = builder.add(Swish).add(Linear::new(10)).build(1, &Device::Cpu)?;
+/// assert!(network.engine().is_none());
+/// # Ok::<(), feedline_trainer::Error>(())
+/// ```
 pub trait Layer: Any + Debug + Send + Sync {
     /// The kind of layer, as it appears in names and summaries: `conv2d`.
     fn kind(&self) -> &'static str;

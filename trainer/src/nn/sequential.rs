@@ -112,7 +112,8 @@ impl Sequential {
 }
 
 impl SequentialBuilder {
-    /// Puts a layer at the end.
+    /// Puts a layer at the end: one of [`nn`](super)'s, or one of your own, of which [`Layer`] has an example and says what
+    /// it costs.
     #[expect(
         clippy::should_implement_trait,
         reason = "Keras' name for it, and nothing is summed"

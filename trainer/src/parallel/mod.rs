@@ -99,10 +99,13 @@ impl Replicas {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if `per_replica` is 0.
+    /// [`Error::InvalidArgument`] if `per_replica` is 0, or so many for this machine that they would do nothing but wait
+    /// for each other: more than 16, and more than four for each core.
     pub fn threads(self, per_replica: usize) -> Result<Self> {
-        if per_replica == 0 {
-            return Err(invalid("threads per replica", per_replica, "at least 1"));
+        let most = (4 * cores()).max(16);
+        if !(1..=most).contains(&per_replica) {
+            let expected = format!("from 1 to {most}, as this machine has {} cores", cores());
+            return Err(invalid("threads per replica", per_replica, expected));
         }
         Ok(Self {
             threads: Some(per_replica),

@@ -91,10 +91,17 @@ impl Stage for ConvolutionStage {
         self.pool.map_or(self.shape.output, |pool| pool.output)
     }
 
-    fn prepare(&mut self, moment: &Moment<'_>, values: &[f32]) {
+    fn prepare(&mut self, moment: &Moment<'_>, values: &[f32], back: bool) {
         self.isa = moment.isa;
-        let (shape, weights) = (&self.shape, &values[self.places.weight.clone()]);
-        filters::pack(self.isa, shape, weights, &mut self.packed);
+        let (isa, shape, weights) = (self.isa, &self.shape, &values[self.places.weight.clone()]);
+        let (packed, packed_back) = (&mut self.packed, &mut self.packed_back);
+        let pack_back = || {
+            if back {
+                packed_back.reserve(self.back.packed_len());
+                self.back.pack(isa, weights, packed_back);
+            }
+        };
+        rayon::join(|| filters::pack(isa, shape, weights, packed), pack_back);
         let bias = &values[self.places.bias.clone()];
         self.bias[..bias.len()].copy_from_slice(bias);
         if self.pool.is_some() {
@@ -141,16 +148,11 @@ impl Stage for ConvolutionStage {
     fn backward(
         &mut self,
         moment: &Moment<'_>,
-        values: &[f32],
+        _: &[f32],
         rows: Rows<'_>,
         d_input: Option<&mut [f32]>,
         gradients: &mut [f32],
     ) {
-        if d_input.is_some() {
-            self.packed_back.reserve(self.back.packed_len());
-            let weights = &values[self.places.weight.clone()];
-            self.back.pack(self.isa, weights, &mut self.packed_back);
-        }
         self.add_up_chunks(moment.rows, rows, d_input);
         let chunks = &self.chunks[..moment.rows.div_ceil(chunk_rows(moment.rows))];
         let (weight, bias) = self.places.split(gradients);
