@@ -66,6 +66,7 @@ mod tests {
         #![proptest_config(cases(96))]
 
         #[test]
+        #[cfg_attr(miri, ignore = "takes minutes, and has nothing unsafe of its own")]
         fn it_gives_the_gradient_of_the_input(
             (channels, filters, kernel) in (1..most(20, 4), 1..most(20, 4), 1usize..5),
             (height, width, top, left) in (1usize..8, 1usize..8, 0usize..4, 0usize..4),
