@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, Var};
 
 use super::convolution::Operation;
 use super::geometry::{Padding, Side};
-use super::layer::{check_batch, picture};
+use super::layer::{check_batch, check_size, picture};
 use super::{Initializer, Layer, ParameterShape, Pass};
 use crate::kernel::border::Border;
 use crate::kernel::shape::{Convolution, Picture};
@@ -114,7 +114,7 @@ impl Layer for Conv2d {
     }
 
     fn output_shape(&self, input: &[usize]) -> std::result::Result<Vec<usize>, String> {
-        let [_, height, width] = picture(input)?;
+        let [channels, height, width] = picture(input)?;
         let Self {
             filters,
             kernel,
@@ -129,8 +129,11 @@ impl Layer for Conv2d {
                 "a kernel of {kernel}x{kernel} does not fit into {height}x{width} pixels"
             ));
         }
+        check_size(&[filters, channels, kernel, kernel])?;
         let [vertical, horizontal] = self.sides(height, width);
-        Ok(vec![filters, vertical.windows, horizontal.windows])
+        let output = vec![filters, vertical.windows, horizontal.windows];
+        check_size(&output)?;
+        Ok(output)
     }
 
     fn parameters(&self, input: &[usize]) -> Vec<ParameterShape> {

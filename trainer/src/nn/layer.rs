@@ -143,6 +143,17 @@ impl Initializer {
     }
 }
 
+/// Refuses a tensor of this shape if no machine can hold it: more than 2³⁸ numbers, a terabyte.
+pub(super) fn check_size(shape: &[usize]) -> Result<(), String> {
+    let count = shape
+        .iter()
+        .try_fold(1, |count: usize, &side| count.checked_mul(side));
+    match count {
+        Some(count) if count as u64 <= 1 << 38 => Ok(()),
+        _ => Err(format!("a tensor of {shape:?} is larger than any memory")),
+    }
+}
+
 /// `[channels, height, width]`, or why it can't be.
 pub(super) fn picture(input: &[usize]) -> Result<[usize; 3], String> {
     <[usize; 3]>::try_from(input)

@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, Var};
 
+use super::layer::check_size;
 use super::{Initializer, Layer, ParameterShape, Pass};
 
 /// Every output is a weighted sum of all inputs, plus a bias: `[inputs]` becomes `[outputs]`.
@@ -34,7 +35,10 @@ impl Layer for Linear {
             return Err("the number of outputs must be at least 1".into());
         }
         match input {
-            [_] => Ok(vec![self.outputs]),
+            &[inputs] => {
+                check_size(&[inputs, self.outputs])?;
+                Ok(vec![self.outputs])
+            }
             _ => Err(format!(
                 "the input must be [features], it is {input:?}; put a Flatten before"
             )),

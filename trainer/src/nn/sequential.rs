@@ -245,6 +245,23 @@ mod tests {
         for (builder, name) in [
             (builder.clone().add(Conv2d::new(4, 5)), "conv2d_2"),
             (builder.clone().add(Linear::new(5)), "linear_1"),
+            (
+                builder
+                    .clone()
+                    .add(Flatten)
+                    .add(Linear::new(usize::MAX / 2)),
+                "linear_1",
+            ),
+            (
+                builder.clone().add(Conv2d::new(usize::MAX / 2, 3)),
+                "conv2d_2",
+            ),
+            (
+                builder
+                    .clone()
+                    .add(Conv2d::new(2, usize::MAX / 2).padding(crate::nn::Padding::Same)),
+                "conv2d_2",
+            ),
             (builder.clone().add(MaxPool2d::new(2, 0)), "max_pool2d_1"),
         ] {
             let error = builder.build(0, &Device::Cpu).unwrap_err();
