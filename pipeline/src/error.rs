@@ -106,6 +106,48 @@ pub enum Error {
         expected: String,
     },
 
+    /// There is no GPU to use.
+    #[error(
+        "no GPU: {reason}; see what nvidia-smi lists, and whether the environment variable CUDA_VISIBLE_DEVICES hides it"
+    )]
+    NoGpu {
+        /// Why, in the driver's words.
+        reason: String,
+    },
+
+    /// A GPU, or the driver, refused.
+    #[error("the GPU can't {action}: {reason}")]
+    Cuda {
+        /// What was tried, as in "can't *load kernels*".
+        action: &'static str,
+        /// The driver's answer.
+        reason: String,
+    },
+
+    /// Data or batches do not fit into a GPU's memory.
+    #[error("GPU {gpu} has {free} bytes of free memory, but {what} need {needed} bytes; {advice}")]
+    GpuMemory {
+        /// The GPU's number.
+        gpu: usize,
+        /// What does not fit.
+        what: &'static str,
+        /// The bytes that are needed.
+        needed: usize,
+        /// The bytes that are free.
+        free: usize,
+        /// What to do about it.
+        advice: &'static str,
+    },
+
+    /// A GPU does not get on with its work.
+    #[error(
+        "waited {waited:?} for the GPU to copy a batch; does what was computed before it never end? If it is only slow, raise the stall timeout"
+    )]
+    GpuStalled {
+        /// How long the loader waited.
+        waited: Duration,
+    },
+
     /// The memory budget does not hold the batches that were asked for.
     #[error(
         "memory budget is {budget} bytes, but {slots} batch slot(s) for {workers} worker(s) need {needed} bytes; raise the budget, or lower the batch size or the prefetch depth"
@@ -301,6 +343,17 @@ pub(crate) fn io_error(
         path: path.to_owned(),
         action,
         source,
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Error {
+    /// Turns a driver's answer to `action` into an error.
+    pub fn cuda(action: &'static str) -> impl Fn(cudarc::driver::DriverError) -> Self {
+        move |error| Self::Cuda {
+            action,
+            reason: crate::cuda::describe(error),
+        }
     }
 }
 

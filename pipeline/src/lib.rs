@@ -18,7 +18,7 @@
 //! what the budget says*: [`Loader::plan`] shows it before anything runs.
 //!
 //! With the default feature `candle` a loader yields candle tensors after `LoaderBuilder::device`; without it, plain
-//! buffers. The feature `download` fetches data sets.
+//! buffers. The feature `download` fetches data sets, and `cuda` puts batches on NVIDIA GPUs.
 
 mod cache;
 mod error;
@@ -26,6 +26,8 @@ mod random;
 mod sync;
 
 pub mod batch;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod dataset;
 pub mod loader;
 pub mod order;

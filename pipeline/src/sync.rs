@@ -6,12 +6,16 @@
 #[cfg(not(shuttle))]
 mod real {
     pub(crate) use crossbeam_channel as channel;
+    #[cfg(feature = "cuda")]
+    pub(crate) use std::sync::Condvar;
     pub(crate) use std::sync::{Mutex, RwLock, atomic};
     pub(crate) use std::thread;
 }
 
 #[cfg(shuttle)]
 mod real {
+    #[cfg(feature = "cuda")]
+    pub(crate) use shuttle::sync::Condvar;
     pub(crate) use shuttle::sync::{Mutex, RwLock, atomic};
     pub(crate) use shuttle::thread;
 

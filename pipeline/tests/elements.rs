@@ -20,7 +20,7 @@ fn values<T: Element>(transform: &Transform, seed: u64) -> Vec<T> {
         .build()
         .unwrap();
     assert_eq!(loader.plan().element, T::NAME);
-    let row = size_of::<T>() * loader.plan().shape.elements() + 4 + size_of::<usize>();
+    let row = size_of::<T>() * loader.plan().shape.elements() + 4 + 16;
     assert_eq!(loader.plan().slot_bytes, 8 * row);
     let batches = loader
         .epoch(2)

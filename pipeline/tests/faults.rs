@@ -151,7 +151,8 @@ fn the_memory_budget_decides_the_slots() {
     let builder = || Loader::builder(pictures(30)).batch_size(10).workers(4);
     let plan = builder().build().unwrap().plan().clone();
     let (slot, workers) = (plan.slot_bytes, 4 * plan.worker_bytes);
-    assert_eq!(slot, 10 * (192 * 4 + 4 + size_of::<usize>()));
+    // Values, a label, and which draw of which sample it is.
+    assert_eq!(slot, 10 * (192 * 4 + 4 + 16));
     // A stored sample, and 64 draws of an index and a repeat.
     assert_eq!(plan.worker_bytes, 192 + 64 * 16);
     for (budget, slots) in [

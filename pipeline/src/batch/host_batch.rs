@@ -1,6 +1,7 @@
 //! A finished batch in ordinary memory.
 
 use super::{Failure, Slot};
+use crate::order::Rows;
 use crate::source::Shape;
 use crate::sync::channel::Sender;
 use crate::transform::Element;
@@ -26,6 +27,18 @@ pub struct BatchInfo {
 }
 
 impl BatchInfo {
+    /// Of a slice of the global batch of `step`.
+    pub(crate) fn new(rows: &Rows, epoch: u64, step: usize) -> Self {
+        Self {
+            epoch,
+            step,
+            rows: rows.rows,
+            samples: rows.samples,
+            global_samples: rows.global_samples,
+            first_row: rows.first_row,
+        }
+    }
+
     /// 1 for each row that is a sample, 0 for each row of padding.
     pub fn mask(&self) -> impl ExactSizeIterator<Item = f32> + use<> {
         let samples = self.samples;
@@ -86,6 +99,22 @@ impl<T: Element> HostBatch<T> {
     /// The samples of this batch that failed and were skipped or replaced.
     pub fn failures(&self) -> &[Failure] {
         self.slot.as_ref().map_or(&[], |slot| &slot.failures)
+    }
+
+    /// Which draw of its sample each row is that is a sample.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn repeats(&self) -> &[u64] {
+        self.slot
+            .as_ref()
+            .map_or(&[], |slot| &slot.repeats[..self.info.samples])
+    }
+
+    /// Takes the failures away.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn take_failures(&mut self) -> Vec<Failure> {
+        let slot = self.slot.as_mut();
+        slot.map(|slot| std::mem::take(&mut slot.failures))
+            .unwrap_or_default()
     }
 
     /// Takes the values away without a copy; the slot gets new memory when it is filled again.

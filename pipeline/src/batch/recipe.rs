@@ -1,6 +1,5 @@
 //! How a worker fills its part of a slot.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::foreign::{guarded, panicked, verify};
@@ -20,9 +19,6 @@ const REPLACEMENTS: usize = 8;
 
 /// Keeps the choice of replacements apart from all other random choices.
 const REPLACE: u64 = 0x7265_706c_6163_6521;
-
-/// As above, of samples that come again because an epoch wraps around.
-const WRAP: u64 = u64::from_be_bytes(*b"wrap\0\0\0\0");
 
 /// All that a batch follows from, besides its epoch and step.
 pub(crate) struct Recipe<T: Element> {
@@ -62,15 +58,7 @@ impl<T: Element> Recipe<T> {
 
     /// What the batch of `step` will hold.
     pub(crate) fn info(&self, epoch: u64, step: usize) -> BatchInfo {
-        let rows = self.batches.rows(step, self.shard);
-        BatchInfo {
-            epoch,
-            step,
-            rows: rows.rows,
-            samples: rows.samples,
-            global_samples: rows.global_samples,
-            first_row: rows.first_row,
-        }
+        BatchInfo::new(&self.batches.rows(step, self.shard), epoch, step)
     }
 
     pub(crate) fn worker_memory(&self) -> WorkerMemory {
@@ -112,11 +100,12 @@ impl<T: Element> Recipe<T> {
             if row % DRAWS == 0 {
                 let ahead = row..samples.min(row + DRAWS);
                 let ahead = part.rows.start + ahead.start..part.rows.start + ahead.end;
-                self.draw(place, &rows, ahead, &mut memory.draws);
+                let order = &place.order;
+                self.batches.draw(order, &rows, ahead, &mut memory.draws);
             }
             let draw = memory.draws[row % DRAWS];
             let output = &mut part.pixels[row * elements..(row + 1) * elements];
-            let mut index = draw.index;
+            let mut used = draw;
             let ahead = memory.draws.get(row % DRAWS + 1).map(|draw| draw.index);
             let mut result = self.read(draw, ahead, place.epoch, memory, output);
             if let Err(error) = result {
@@ -127,7 +116,7 @@ impl<T: Element> Recipe<T> {
                     epoch: place.epoch,
                     step: place.step,
                     row: part.rows.start + row,
-                    index,
+                    index: draw.index,
                     error,
                 });
                 if failures.len() > self.on_error.at_most() {
@@ -138,31 +127,15 @@ impl<T: Element> Recipe<T> {
                     // The row becomes padding when all parts are done.
                     continue;
                 }
-                (index, result) = self.replace(draw, place, memory, output);
+                (used, result) = self.replace(draw, place, memory, output);
             }
             part.labels[row] = result?;
-            part.indices[row] = index;
+            part.indices[row] = used.index;
+            part.repeats[row] = used.repeat;
         }
         part.pixels[samples * elements..].fill(T::default());
         part.labels[samples..].fill(0);
         Ok(())
-    }
-
-    /// Which samples are in some of this replica's rows of the batch.
-    fn draw(&self, place: &Place, all: &Rows, rows: Range<usize>, draws: &mut Vec<Draw>) {
-        let order = &place.order;
-        let positions = rows.clone().map(|row| self.batches.position(all, row));
-        order.draw_into(positions, draws);
-        if all.first_position + rows.end <= order.len() {
-            return;
-        }
-        // Beyond the end, an epoch wraps around to samples that it has had: they are augmented anew.
-        for (draw, row) in draws.iter_mut().zip(rows) {
-            let lap = (all.first_position + row) / order.len();
-            if lap > 0 {
-                draw.repeat = Random::new([WRAP, draw.repeat, lap as u64]).next_u64();
-            }
-        }
     }
 
     /// Where the order goes through windows, tells the source which samples come next and which are done with.
@@ -200,14 +173,14 @@ impl<T: Element> Recipe<T> {
         .map_err(panicked("will_need or done_with"))
     }
 
-    /// Writes another sample of the epoch in the place of one that failed, and returns its index and label.
+    /// Writes another sample of the epoch in the place of one that failed, and returns which, and its label.
     fn replace(
         &self,
         failed: Draw,
         place: &Place,
         memory: &mut WorkerMemory,
         output: &mut [T],
-    ) -> (usize, Result<u32>) {
+    ) -> (Draw, Result<u32>) {
         let mut random = Random::new([
             REPLACE,
             self.seed,
@@ -226,7 +199,7 @@ impl<T: Element> Recipe<T> {
             };
             let label = self.read(draw, None, place.epoch, memory, output);
             if label.is_ok() || attempts == REPLACEMENTS {
-                return (draw.index, label);
+                return (draw, label);
             }
         }
     }

@@ -25,6 +25,7 @@ struct Vectors<T> {
     pixels: *mut T,
     labels: *mut u32,
     indices: *mut usize,
+    repeats: *mut u64,
 }
 
 // SAFETY: the elements may be sent, and belong to a slot that goes where the addresses go.
@@ -40,6 +41,7 @@ pub(crate) struct Part<'a, T> {
     pub(crate) pixels: &'a mut [T],
     pub(crate) labels: &'a mut [u32],
     pub(crate) indices: &'a mut [usize],
+    pub(crate) repeats: &'a mut [u64],
 }
 
 impl<T: Element> SharedSlot<T> {
@@ -50,12 +52,14 @@ impl<T: Element> SharedSlot<T> {
         let elements = slot.size.shape.elements();
         // What `claim` relies on.
         assert!(slot.pixels.len() == rows * elements);
-        assert!(slot.labels.len() == rows && slot.indices.len() == rows);
+        assert!(slot.labels.len() == rows);
+        assert!(slot.indices.len() == rows && slot.repeats.len() == rows);
         Self {
             vectors: Vectors {
                 pixels: slot.pixels.as_mut_ptr(),
                 labels: slot.labels.as_mut_ptr(),
                 indices: slot.indices.as_mut_ptr(),
+                repeats: slot.repeats.as_mut_ptr(),
             },
             elements,
             rows,
@@ -85,6 +89,7 @@ impl<T: Element> SharedSlot<T> {
             pixels,
             labels,
             indices,
+            repeats,
         } = self.vectors;
         // SAFETY: `rows` lies below `self.rows`, and the vectors have as many rows, as `new` made sure. They neither move
         // their elements nor drop them while `self` is borrowed, as nothing but `into_slot` touches them, which takes
@@ -97,6 +102,7 @@ impl<T: Element> SharedSlot<T> {
                 ),
                 labels: std::slice::from_raw_parts_mut(labels.add(start), count),
                 indices: std::slice::from_raw_parts_mut(indices.add(start), count),
+                repeats: std::slice::from_raw_parts_mut(repeats.add(start), count),
                 rows,
             })
         }

@@ -1,6 +1,7 @@
 //! The memory of one batch.
 
 use super::Failure;
+use crate::order::Draw;
 use crate::source::Shape;
 use crate::transform::Element;
 
@@ -16,7 +17,7 @@ impl SlotSize {
     /// The bytes of a slot of `T`, or `None` if they can't be counted in a `usize`.
     pub(crate) fn bytes<T: Element>(self) -> Option<usize> {
         let row = self.shape.elements().checked_mul(size_of::<T>())?;
-        let row = row.checked_add(size_of::<u32>() + size_of::<usize>())?;
+        let row = row.checked_add(size_of::<u32>() + size_of::<Draw>())?;
         self.rows.checked_mul(row)
     }
 }
@@ -33,6 +34,8 @@ pub(crate) struct Slot<T> {
     pub(crate) labels: Vec<u32>,
     /// One index in the source per row, of which those of samples are in use.
     pub(crate) indices: Vec<usize>,
+    /// Which draw of its sample each row is; in use as the indices are.
+    pub(crate) repeats: Vec<u64>,
     /// How many rows are samples; the first ones.
     pub(crate) samples: usize,
     /// The samples of this batch that failed and were skipped or replaced. Empty nearly always, and without memory.
@@ -47,6 +50,7 @@ impl<T: Element> Slot<T> {
             pixels: vec![T::default(); size.rows * size.shape.elements()],
             labels: vec![0; size.rows],
             indices: vec![0; size.rows],
+            repeats: vec![0; size.rows],
             samples: 0,
             failures: Vec::new(),
         }
@@ -74,6 +78,7 @@ impl<T: Element> Slot<T> {
                 self.pixels.copy_within(from, kept * elements);
                 self.labels[kept] = self.labels[row];
                 self.indices[kept] = self.indices[row];
+                self.repeats[kept] = self.repeats[row];
             }
             kept += 1;
         }

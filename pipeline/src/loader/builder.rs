@@ -29,22 +29,22 @@ pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 #[must_use = "a builder does nothing until build() is called"]
 pub struct LoaderBuilder<K: Sink = Host> {
-    pub(super) source: Arc<dyn Source>,
-    pub(super) batch_size: usize,
-    pub(super) seed: Option<u64>,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) batch_size: usize,
+    pub(crate) seed: Option<u64>,
     pub(super) sampling: Sampling,
-    pub(super) skip: usize,
-    pub(super) take: Option<usize>,
-    pub(super) transform: Transform,
-    pub(super) tail: Tail,
-    pub(super) shard: Shard,
-    pub(super) workers: Option<usize>,
-    pub(super) prefetch: Option<usize>,
-    pub(super) memory_budget: usize,
-    pub(super) on_error: OnError,
-    pub(super) stall_timeout: Duration,
-    pub(super) resume: Option<LoaderState>,
-    pub(super) sink: K,
+    pub(crate) skip: usize,
+    pub(crate) take: Option<usize>,
+    pub(crate) transform: Transform,
+    pub(crate) tail: Tail,
+    pub(crate) shard: Shard,
+    pub(crate) workers: Option<usize>,
+    pub(crate) prefetch: Option<usize>,
+    pub(crate) memory_budget: usize,
+    pub(crate) on_error: OnError,
+    pub(crate) stall_timeout: Duration,
+    pub(crate) resume: Option<LoaderState>,
+    pub(crate) sink: K,
 }
 
 impl LoaderBuilder<Host> {

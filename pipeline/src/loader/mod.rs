@@ -197,6 +197,28 @@ impl<K: Sink> Loader<K> {
         self.failed
     }
 
+    /// What random choices follow from.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// What epochs and batches are made of, in words.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn description(&self) -> &str {
+        &self.batches
+    }
+
+    /// Makes the batch at this epoch and step the next one, after `failed` samples that failed: for whoever goes on from
+    /// epoch to epoch by itself.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn go_to(&mut self, (epoch, step): (u64, usize), failed: usize) -> Result<()> {
+        self.stream.seek(epoch, step)?;
+        (self.resumed, self.undelivered) = (None, None);
+        self.failed = failed;
+        Ok(())
+    }
+
     /// Goes to where `epochs` begin and says how many batches they have.
     fn start(&mut self, epochs: &Range<u64>) -> Result<u64> {
         let mut skipped = 0;
@@ -221,7 +243,7 @@ impl<K: Sink> Loader<K> {
         Ok(steps - skipped as u64)
     }
 
-    fn next_batch(&mut self) -> Result<K::Batch> {
+    pub(crate) fn next_batch(&mut self) -> Result<K::Batch> {
         let position = self.stream.position();
         let batch = self.stream.next().and_then(|batch| self.deliver(batch));
         if batch.is_err() {

@@ -13,19 +13,19 @@ use crate::transform::{Element, Program};
 const LEAST_PART_BYTES: usize = if cfg!(shuttle) { 1 } else { 1 << 20 };
 
 /// All that a loader is made of, before it is made.
-pub(super) struct Prepared<T: Element> {
-    pub(super) program: Program<T>,
-    pub(super) order: Order,
-    pub(super) batches: GlobalBatches,
-    pub(super) seed: u64,
+pub(crate) struct Prepared<T: Element> {
+    pub(crate) program: Program<T>,
+    pub(crate) order: Order,
+    pub(crate) batches: GlobalBatches,
+    pub(crate) seed: u64,
     /// What epochs and batches are made of, in words: what a state must have been saved with.
-    pub(super) description: String,
-    pub(super) plan: Plan,
+    pub(crate) description: String,
+    pub(crate) plan: Plan,
 }
 
 impl<K: Sink> LoaderBuilder<K> {
     /// Checks everything, and says what it comes to.
-    pub(super) fn prepare(&self) -> Result<Prepared<K::Element>> {
+    pub(crate) fn prepare(&self) -> Result<Prepared<K::Element>> {
         let source = &*self.source;
         let program = Program::new(&self.transform, source.shape())?;
         if source.is_empty() {

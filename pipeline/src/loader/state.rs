@@ -24,7 +24,7 @@ pub struct LoaderState {
 const VERSION: u32 = 1;
 
 impl LoaderState {
-    pub(super) fn new(
+    pub(crate) fn new(
         fingerprint: u64,
         batches: String,
         seed: u64,

@@ -1,7 +1,13 @@
 //! An epoch as a sequence of global batches, each cut into one slice per replica.
 
-use super::Shard;
+use std::ops::Range;
+
+use super::{Draw, EpochOrder, Shard};
 use crate::error::{Result, invalid};
+use crate::random::Random;
+
+/// Keeps the repeats of samples that come again because an epoch wraps around apart from all others.
+const WRAP: u64 = u64::from_be_bytes(*b"wrap\0\0\0\0");
 
 /// What becomes of the last samples of an epoch when they do not fill a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -125,6 +131,28 @@ impl GlobalBatches {
     /// The position in the epoch's order of a row's sample: beyond the end it starts anew ([`Tail::Wrap`]).
     pub fn position(&self, rows: &Rows, row: usize) -> usize {
         (rows.first_position + row) % self.len
+    }
+
+    /// Replaces what is in `draws` by the samples of `some` of a slice's rows.
+    pub(crate) fn draw(
+        &self,
+        order: &EpochOrder,
+        rows: &Rows,
+        some: Range<usize>,
+        draws: &mut Vec<Draw>,
+    ) {
+        let positions = some.clone().map(|row| self.position(rows, row));
+        order.draw_into(positions, draws);
+        if rows.first_position + some.end <= order.len() {
+            return;
+        }
+        // Beyond the end, an epoch wraps around to samples that it has had: they are augmented anew.
+        for (draw, row) in draws.iter_mut().zip(some) {
+            let lap = (rows.first_position + row) / order.len();
+            if lap > 0 {
+                draw.repeat = Random::new([WRAP, draw.repeat, lap as u64]).next_u64();
+            }
+        }
     }
 }
 

@@ -10,6 +10,8 @@
 
 mod affine;
 mod element;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod lowered;
 mod map;
 mod moments;
 mod program;

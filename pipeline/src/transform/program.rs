@@ -113,20 +113,20 @@ impl<T: Element> Program<T> {
                 }
             }
         }
-        if program.rest.is_empty() && program.first.is_constant() {
-            // Nothing is drawn: any key will do.
-            let key = SampleKey {
-                seed: 0,
-                epoch: 0,
-                index: 0,
-                repeat: 0,
-            };
-            let mut lines = vec![Line::IDENTITY; input.channels];
-            program.first.fold(key, &[], 0, &mut lines);
-            let channels = lines.into_iter().map(|line| T::channel(line.rounded()));
-            program.channels = Some(channels.collect());
-        }
+        let constant = program.constant_lines();
+        program.channels = constant.map(|lines| lines.into_iter().map(T::channel).collect());
         Ok(program)
+    }
+
+    /// The line of each channel, if it is the same for every sample and all there is to do.
+    pub(super) fn constant_lines(&self) -> Option<Vec<Affine>> {
+        if !(self.rest.is_empty() && self.first.is_constant()) {
+            return None;
+        }
+        let mut lines = vec![Line::IDENTITY; self.input.channels];
+        let nothing = std::iter::repeat(0.0);
+        self.first.fold(nothing, &[], 0, &mut lines);
+        Some(lines.into_iter().map(Line::rounded).collect())
     }
 
     pub(crate) fn input_shape(&self) -> Shape {
@@ -257,6 +257,21 @@ impl<T: Element> Program<T> {
         }
     }
 
+    /// Where the pixels of the sample of `key` are read from.
+    pub(super) fn window(&self, key: SampleKey) -> Window {
+        let mut window = Window::whole(self.input);
+        for (place, operation) in &self.windows {
+            window = operation.apply(window, || key.random(*place));
+        }
+        window
+    }
+
+    /// What becomes of the window's bytes, if there is no function of the user's among it.
+    #[cfg(any(feature = "cuda", test))]
+    pub(super) fn only_stage(&self) -> Option<&Stage> {
+        self.rest.is_empty().then_some(&self.first)
+    }
+
     /// Transforms one sample into `output`, whose length is that of the output shape.
     pub(crate) fn apply(
         &self,
@@ -265,10 +280,7 @@ impl<T: Element> Program<T> {
         scratch: &mut Scratch,
         output: &mut [T],
     ) -> Result<()> {
-        let mut window = Window::whole(self.input);
-        for (place, operation) in &self.windows {
-            window = operation.apply(window, || key.random(*place));
-        }
+        let window = self.window(key);
         if let Some(channels) = &self.channels {
             window.read(sample.pixels, self.input, channels, output);
             return Ok(());
@@ -288,7 +300,7 @@ impl<T: Element> Program<T> {
                 *moments = Moments::of_bytes(window.sums(pixels, self.input), plane);
             }
         }
-        self.first.fold(key, moments, plane, lines);
+        self.first.fold(self.first.draw(key), moments, plane, lines);
         for (affine, line) in affine.iter_mut().zip(&*lines) {
             *affine = line.rounded();
         }
@@ -332,7 +344,7 @@ fn change(
             *moments = Moments::of_values(values);
         }
     }
-    stage.fold(key, moments, plane, lines);
+    stage.fold(stage.draw(key), moments, plane, lines);
     for (values, line) in values.chunks_exact_mut(plane).zip(lines) {
         let affine = line.rounded();
         values

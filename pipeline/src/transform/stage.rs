@@ -60,31 +60,48 @@ impl Stage {
             .any(|(_, operation)| needs(operation))
     }
 
-    /// Writes one line per channel into `lines`. `moments` are those before this stage, of channels of `plane` values;
-    /// they matter only if [`needs_moments`](Self::needs_moments).
+    /// The operations, in order.
+    pub(super) fn operations(&self) -> impl ExactSizeIterator<Item = &ValueOperation> {
+        self.operations.iter().map(|(_, operation)| operation)
+    }
+
+    /// One number for each operation: what it draws for the sample of `key`, or 0.
+    pub(super) fn draw(&self, key: SampleKey) -> impl Iterator<Item = f32> {
+        self.operations
+            .iter()
+            .map(move |(place, operation)| match operation {
+                ValueOperation::Brightness { max_delta } => {
+                    key.random(*place).uniform(-max_delta, *max_delta)
+                }
+                ValueOperation::Contrast { low, high } => key.random(*place).uniform(*low, *high),
+                ValueOperation::Lines(_) | ValueOperation::Standardize => 0.0,
+            })
+    }
+
+    /// Writes one line per channel into `lines`, with the numbers that were [drawn](Self::draw). `moments` are those
+    /// before this stage, of channels of `plane` values; they matter only if [`needs_moments`](Self::needs_moments).
     pub(super) fn fold(
         &self,
-        key: SampleKey,
+        drawn: impl Iterator<Item = f32>,
         moments: &[Moments],
         plane: usize,
         lines: &mut [Line],
     ) {
         lines.fill(Line::IDENTITY);
-        for (place, operation) in &self.operations {
+        for (operation, drawn) in self.operations().zip(drawn) {
             match operation {
                 ValueOperation::Lines(next) => {
                     for (line, next) in lines.iter_mut().zip(next) {
                         *line = line.then(*next);
                     }
                 }
-                ValueOperation::Brightness { max_delta } => {
-                    let delta = key.random(*place).uniform(-max_delta, *max_delta);
+                ValueOperation::Brightness { .. } => {
                     for line in &mut *lines {
-                        line.offset += f64::from(delta);
+                        line.offset += f64::from(drawn);
                     }
                 }
-                ValueOperation::Contrast { low, high } => {
-                    let factor = f64::from(key.random(*place).uniform(*low, *high));
+                ValueOperation::Contrast { .. } => {
+                    let factor = f64::from(drawn);
                     for (line, moments) in lines.iter_mut().zip(moments) {
                         let mean = line.apply(moments.mean);
                         *line = line.then(Line::around(mean, factor, mean));

@@ -32,6 +32,12 @@ impl Window {
         }
     }
 
+    /// Top, left, and whether it is mirrored.
+    #[cfg(any(feature = "cuda", test))]
+    pub(super) fn place(self) -> (isize, isize, bool) {
+        (self.top, self.left, self.flipped)
+    }
+
     /// `height` × `width` pixels of this window from (`top`, `left`), which may lie outside it.
     pub(super) fn crop(self, top: isize, left: isize, height: usize, width: usize) -> Self {
         let left = if self.flipped {
