@@ -4,8 +4,10 @@
 //!     cargo run --release --example cifar_multi_gpu -- --download
 //!     cargo run --release --example cifar_multi_gpu -- --data DIR --epochs 10
 //!
-//! Without CIFAR-10 it trains on pictures that it draws itself. In spite of its name all replicas are threads on the CPU:
-//! this version has none on GPUs.
+//!     cargo run --release --example cifar_multi_gpu --features nccl -- --precision bf16 --resident
+//!
+//! Without CIFAR-10 it trains on pictures that it draws itself. Built with the feature `nccl` it trains on all GPUs that it
+//! sees; without it, or without GPUs, replicas are threads on the CPU.
 
 mod common;
 
@@ -17,7 +19,7 @@ use feedline_pipeline::dataset::{Cifar10, Dataset, Generated};
 use feedline_pipeline::{Error as PipelineError, Transform};
 use feedline_trainer::{Input, Result, models};
 
-/// Train a CNN on CIFAR-10, one CPU replica per processor core
+/// Train a CNN on CIFAR-10, one replica per GPU, or per processor core
 ///
 /// Every replica computes the gradients of its shard of each batch; they are summed, and all make the same step. The
 /// number of replicas changes the speed, not the batches. Without CIFAR-10 in the folder, ten classes of generated

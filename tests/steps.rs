@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use allocator::{ALLOCATIONS, Counting, LIVE};
 use candle_core::Device;
 use feedline_pipeline::Random;
+use feedline_trainer::collective::{BucketSizes, Buckets, Reducer};
 use feedline_trainer::engine::{Batch, Engine};
-use feedline_trainer::models;
-use feedline_trainer::nn::{Pass, Sequential};
+use feedline_trainer::nn::{BatchNorm, Conv2d, Flatten, Linear, Model, Pass, Sequential};
 use feedline_trainer::optim::{Adam, Optimizer};
+use feedline_trainer::{Replicas, Result, models};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -65,6 +66,27 @@ impl Training {
     }
 }
 
+impl Training {
+    /// A step of 8 rows on one of two replicas.
+    fn reduced_step(&mut self, sums: &mut [f32], reducer: &mut Reducer) -> Result<()> {
+        let batch = Batch {
+            images: &self.images,
+            labels: &self.labels,
+        };
+        let pass = Pass::training(1, self.steps, 0);
+        let (values, statistics) = (&self.values, &mut self.statistics);
+        reducer.begin(self.steps)?;
+        let ready = &mut |from, sums: &[f32]| reducer.ready(from, sums);
+        self.engine
+            .gradients_with(values, statistics, batch, 1.0 / 16.0, &pass, sums, ready)?;
+        reducer.join(sums)?;
+        self.adam
+            .step(&mut self.values, &sums[..self.gradients.len()], 1.0);
+        self.steps += 1;
+        Ok(())
+    }
+}
+
 /// What the kernel counts: pages that it had to find for this process so far, and kilobytes that are resident now.
 /// `None` on other systems.
 fn pages() -> Option<(u64, i64)> {
@@ -92,6 +114,44 @@ fn steps_allocate_nothing_and_touch_no_new_page() {
             batches_of_changing_size(&mut Training::new(&network, picture, 128));
         }
     });
+    two_replicas();
+}
+
+/// Replicas that sum gradients while they still compute, and that normalize over the rows of both.
+fn two_replicas() {
+    let allocations = Replicas::cpu(2).unwrap().run(|replica| {
+        let picture = [3, 12, 12];
+        let network = Sequential::builder(picture)
+            .add(Conv2d::new(8, 3))
+            .add(BatchNorm::new().synchronized(true))
+            .add(Flatten)
+            .add(Linear::new(10))
+            .build(1, replica.device())?;
+        let mut training = Training::new(&network, picture.iter().product(), 8);
+        training.engine = training.engine.collective(replica.shared_collective());
+        let lengths = network.parameters().iter().filter(|own| own.trainable);
+        let lengths = lengths.map(|own| own.value.elem_count());
+        let sizes = BucketSizes {
+            first: 0,
+            others: 0,
+        };
+        let buckets = Buckets::with_sizes(lengths, Engine::TOTALS, sizes);
+        let mut sums = vec![0.0; buckets.length()];
+        let mut reducer = Reducer::new(replica.shared_collective(), buckets, true)?;
+        let mut steps = |count: u64| {
+            (0..count).try_for_each(|_| training.reduced_step(&mut sums, &mut reducer))?;
+            replica.collective().barrier()
+        };
+        steps(50)?;
+        let before = ALLOCATIONS.load(Relaxed);
+        // Nobody goes on before both have looked.
+        replica.collective().barrier()?;
+        steps(500)?;
+        Ok(ALLOCATIONS.load(Relaxed) - before)
+    });
+    let allocations = allocations.unwrap()[0];
+    println!("{allocations} allocations in 500 steps of two replicas");
+    assert!(allocations <= 20, "{allocations} in 500 steps");
 }
 
 fn flat(training: &mut Training, steps: u64) {

@@ -9,7 +9,7 @@ use feedline_pipeline::Error as PipelineError;
 use feedline_pipeline::dataset::Dataset;
 use feedline_trainer::nn::Model;
 use feedline_trainer::optim::{Adam, Schedule};
-use feedline_trainer::{Error, Input, Replicas, Result, Trainer};
+use feedline_trainer::{Error, Input, Precision, Replicas, Result, Trainer};
 
 /// Options of every training example.
 #[derive(Args, Debug)]
@@ -26,9 +26,20 @@ pub(crate) struct Training {
     /// Rows of a batch, of all replicas together. A larger one makes fewer and smoother steps
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<NonZeroUsize>,
-    /// CPU replicas, each with its shard of every batch: at most one per row [default: one per processor core]
+    /// Train on this many CPU replicas, each with its shard of every batch: at most one per row [default, unless there are
+    /// GPUs: one per processor core]
     #[arg(long, value_name = "N")]
     pub(crate) replicas: Option<NonZeroUsize>,
+    /// Train on the first N GPUs, one replica on each [default: all there are]. Needs a build with --features nccl and so
+    /// CUDA's toolkit, cuDNN and NCCL; the environment variable CUDA_VISIBLE_DEVICES can hide GPUs
+    #[arg(long, value_name = "N", conflicts_with = "replicas")]
+    pub(crate) gpus: Option<NonZeroUsize>,
+    /// How exactly GPUs compute; less exact is meant to be faster. The CPU, and models of one's own, have f32 only
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) precision: PrecisionName,
+    /// Copy all pictures to the GPUs once, instead of batch after batch, where they fit. Changes nothing on the CPU
+    #[arg(long)]
+    pub(crate) resident: bool,
     /// Threads of each replica [default: the processor cores, shared out among the replicas]. More of them change the speed
     /// and no result
     #[arg(long, value_name = "N", requires = "replicas")]
@@ -72,6 +83,28 @@ impl From<ScheduleName> for Schedule {
     }
 }
 
+/// The precisions, by name.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) enum PrecisionName {
+    /// 32 bits throughout
+    #[default]
+    F32,
+    /// 32 bits, but numbers are rounded to 10 bits of mantissa before they are multiplied
+    Tf32,
+    /// Pictures and their gradients in 16 bits, weights and sums in 32
+    Bf16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::Tf32 => Self::Tf32,
+            PrecisionName::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// What an example does unless told otherwise.
 pub(crate) struct Defaults {
     pub(crate) epochs: u64,
@@ -93,9 +126,10 @@ impl Training {
         defaults: &Defaults,
         model: impl Fn(&Device) -> Result<M> + Send + Sync + 'static,
     ) -> Result<()> {
-        let mut replicas = match self.replicas {
-            Some(count) => Replicas::cpu(count.get())?,
-            None => Replicas::auto(),
+        let mut replicas = match (self.gpus, self.replicas) {
+            (Some(count), _) => Replicas::gpu_count(count.get())?,
+            (None, Some(count)) => Replicas::cpu(count.get())?,
+            (None, None) => Replicas::auto(),
         };
         if let Some(threads) = self.threads {
             replicas = replicas.threads(threads.get())?;
@@ -116,6 +150,8 @@ impl Training {
             .epochs(epochs)
             .batch_size(batch_size)
             .replicas(replicas)
+            .precision(self.precision.into())
+            .resident(self.resident)
             .seed(self.seed)
             .fit(train, Some(test))?;
         println!("\n{}", fitted.history);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::collective::{Missing, NcclFault, Place};
+
 /// What this crate's fallible functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -29,6 +31,35 @@ pub enum Error {
         found: String,
         /// What would do.
         expected: String,
+    },
+
+    /// Something that this build lacks.
+    #[error("{what} needs a build with the feature `{feature}`: cargo … --features {feature}")]
+    Unavailable {
+        /// What was asked for.
+        what: &'static str,
+        /// The feature of this crate that has it.
+        feature: &'static str,
+    },
+
+    /// A GPU, or one of its libraries, refused.
+    #[error("the GPU can't {action}: {reason}")]
+    Cuda {
+        /// What was tried, as in "can't *multiply matrices*".
+        action: &'static str,
+        /// The library's answer.
+        reason: String,
+    },
+
+    /// NCCL, which carries values between GPUs, refused or gave up.
+    #[error("NCCL can't {action}: {fault} ({detail})")]
+    Nccl {
+        /// What was tried, as in "can't *connect the GPUs*".
+        action: &'static str,
+        /// Why, and what to do.
+        fault: NcclFault,
+        /// NCCL's own words.
+        detail: String,
     },
 
     /// A network whose layers do not fit each other, or do not fit the data.
@@ -75,31 +106,45 @@ pub enum Error {
 
     /// Some replicas did not arrive where all must meet.
     #[error(
-        "replica {rank} waited {waited:?} in {phase} for replica(s) {missing:?}; are they stuck, or is the deadline too short for a step?"
+        "replica {rank} waited {waited:?} in {place} for {}; is it stuck, or is the deadline too short for a step?",
+        list(missing)
     )]
     Deadline {
         /// The rank that gave up waiting.
         rank: usize,
-        /// The ranks that did not come.
-        missing: Vec<usize>,
-        /// What they were to meet for.
-        phase: &'static str,
+        /// Where it waited.
+        place: Place,
+        /// Who did not come, and where they were seen last.
+        missing: Vec<Missing>,
         /// How long it waited.
         waited: Duration,
     },
 
     /// Replicas met for different things: their code does not do the same on each.
     #[error(
-        "replica {rank} called {found}, replica 0 {expected}: every replica must call the same with as many values"
+        "replica {rank} called {found}, replica {other} {expected}: every replica must call the same with as many values"
     )]
     Mismatch {
         /// The rank that differs.
         rank: usize,
         /// What it called.
         found: String,
-        /// What rank 0 called.
+        /// The rank that it differs from.
+        other: usize,
+        /// What that called.
         expected: String,
     },
+}
+
+#[cfg(feature = "cuda")]
+impl Error {
+    /// Turns a library's answer to `action` into an error.
+    pub(crate) fn cuda<E: std::fmt::Display>(action: &'static str) -> impl Fn(E) -> Self {
+        move |error| Self::Cuda {
+            action,
+            reason: error.to_string(),
+        }
+    }
 }
 
 /// An argument that cannot work.
@@ -109,4 +154,12 @@ pub(crate) fn invalid(name: &'static str, found: impl ToString, expected: impl T
         found: found.to_string(),
         expected: expected.to_string(),
     }
+}
+
+fn list(missing: &[Missing]) -> String {
+    if missing.is_empty() {
+        return "its device, though all replicas are here".into();
+    }
+    let missing: Vec<_> = missing.iter().map(Missing::to_string).collect();
+    missing.join(" and ")
 }

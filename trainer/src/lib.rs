@@ -44,11 +44,17 @@
 //! | [`models`] | three networks that are ready to train |
 //! | [`optim`] | Adam and SGD, the trait [`Optimizer`](optim::Optimizer), and schedules of the learning rate |
 //! | [`parallel`] | [`Replicas`]: the same code on several devices, each with its own threads |
-//! | [`collective`] | how replicas talk: sums, broadcasts and barriers that fail instead of hanging |
+//! | [`collective`] | how replicas talk: sums, broadcasts and barriers that fail instead of hanging, and sums of gradients while they are still computed |
+//! | `cuda` | with the feature `cuda`: what trains a [`Sequential`](nn::Sequential) on an NVIDIA GPU |
+//!
+//! Features, all off by default: `cuda` (networks on GPUs), `cudnn` (with convolutions), `nccl` (replicas on all GPUs). Each
+//! needs the CUDA toolkit to build.
 
 mod error;
 
 pub mod collective;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod engine;
 pub mod fit;
 mod kernel;
@@ -56,7 +62,9 @@ pub mod models;
 pub mod nn;
 pub mod optim;
 pub mod parallel;
+mod precision;
 
 pub use error::{Error, Result};
 pub use fit::{Input, Trainer};
 pub use parallel::Replicas;
+pub use precision::Precision;

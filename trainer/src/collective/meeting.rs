@@ -1,8 +1,9 @@
 //! A barrier that can fail.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::roll::{Place, Roll};
 use crate::error::{Error, Result};
 
 /// Where the threads of a group meet. Unlike `std::sync::Barrier` it knows who is missing, gives up after a deadline,
@@ -10,6 +11,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(super) struct Meeting {
     deadline: Duration,
+    roll: Roll,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -20,48 +22,83 @@ struct State {
     generation: u64,
     /// What each rank came for, if it is here.
     arrived: Vec<Option<Call>>,
-    /// Who failed first, and why.
-    failed: Option<(usize, String)>,
+    /// Who will never come again, and why.
+    gone: Option<(usize, &'static str)>,
 }
 
 /// What a rank calls, to notice ranks that call different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Call {
     pub(super) name: &'static str,
+    /// What it brings: "values", with their type where the name does not say it.
+    pub(super) values: &'static str,
     pub(super) length: usize,
 }
 
 impl Call {
     fn describe(self) -> String {
-        format!("{} with {} values", self.name, self.length)
+        format!("{} with {} {}", self.name, self.length, self.values)
+    }
+
+    /// The first rank that came for something else than the first that is here.
+    pub(super) fn mismatch(arrived: &[Option<Self>]) -> Option<Error> {
+        let here = |(rank, call): (usize, &Option<Self>)| call.map(|call| (rank, call));
+        let mut calls = arrived.iter().enumerate().filter_map(here);
+        let (other, expected) = calls.next()?;
+        let (rank, found) = calls.find(|&(_, call)| call != expected)?;
+        Some(Error::Mismatch {
+            rank,
+            found: found.describe(),
+            other,
+            expected: expected.describe(),
+        })
     }
 }
 
 impl Meeting {
-    pub(super) fn new(world_size: usize, deadline: Duration) -> Self {
+    /// A meeting of all who are on the roll.
+    pub(super) fn new(deadline: Duration, roll: Roll) -> Arc<Self> {
         let state = State {
             generation: 0,
-            arrived: vec![None; world_size],
-            failed: None,
+            arrived: vec![None; roll.world_size()],
+            gone: None,
         };
-        Self {
+        let meeting = Arc::new(Self {
             deadline,
+            roll,
             state: Mutex::new(state),
             changed: Condvar::new(),
-        }
+        });
+        let sleeping = Arc::downgrade(&meeting);
+        meeting.roll.on_abort(move || {
+            if let Some(meeting) = sleeping.upgrade() {
+                // Nobody is between looking for failures and falling asleep while this is locked.
+                let _state = meeting.lock();
+                meeting.changed.notify_all();
+            }
+        });
+        meeting
+    }
+
+    /// One of the same threads, who may be at both at the same time.
+    pub(super) fn another(&self) -> Arc<Self> {
+        Self::new(self.deadline, self.roll.beside())
+    }
+
+    pub(super) fn roll(&self) -> &Roll {
+        &self.roll
     }
 
     /// Waits until every rank is here, for the same.
-    pub(super) fn join(&self, rank: usize, call: Call) -> Result<()> {
+    pub(super) fn join(&self, rank: usize, call: Call, place: Place) -> Result<()> {
         let start = Instant::now();
         let mut state = self.lock();
-        state.check()?;
+        self.roll.enter(rank, place.step, place.phase);
+        self.check(&state)?;
         state.arrived[rank] = Some(call);
         if state.arrived.iter().all(Option::is_some) {
-            let mismatch = state.mismatch();
-            if let Some(error) = mismatch {
-                self.fail(&mut state, rank, &error.to_string());
-                return Err(error);
+            if let Some(error) = Call::mismatch(&state.arrived) {
+                return Err(self.fail(state, rank, error));
             }
             state.arrived.fill(None);
             state.generation += 1;
@@ -73,18 +110,16 @@ impl Meeting {
             if state.generation != generation {
                 return Ok(());
             }
-            state.check()?;
+            self.check(&state)?;
             let waited = start.elapsed();
             if waited >= self.deadline {
-                let absent = |rank: &usize| state.arrived[*rank].is_none();
                 let error = Error::Deadline {
                     rank,
-                    missing: (0..state.arrived.len()).filter(absent).collect(),
-                    phase: call.name,
+                    place,
+                    missing: self.roll.missing(rank),
                     waited,
                 };
-                self.fail(&mut state, rank, &error.to_string());
-                return Err(error);
+                return Err(self.fail(state, rank, error));
             }
             let rest = self.deadline - waited;
             state = self
@@ -95,46 +130,31 @@ impl Meeting {
         }
     }
 
-    /// Nobody waits for `rank` any more. The first failure counts.
-    pub(super) fn abort(&self, rank: usize, reason: &str) {
-        self.fail(&mut self.lock(), rank, reason);
-    }
-
-    fn fail(&self, state: &mut State, rank: usize, reason: &str) {
-        state
-            .failed
-            .get_or_insert_with(|| (rank, reason.to_owned()));
+    /// `rank` comes no more, but has not failed: an error only for those who still wait for it.
+    pub(super) fn leave(&self, rank: usize, reason: &'static str) {
+        self.lock().gone.get_or_insert((rank, reason));
         self.changed.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fail(&self, state: MutexGuard<'_, State>, rank: usize, error: Error) -> Error {
+        // Failing wakes those who sleep here, for which it must be open.
+        drop(state);
+        self.roll.abort(rank, &error.to_string());
+        error
     }
-}
 
-impl State {
-    fn check(&self) -> Result<()> {
-        match &self.failed {
+    fn check(&self, state: &State) -> Result<()> {
+        self.roll.check()?;
+        match state.gone {
             None => Ok(()),
             Some((rank, reason)) => Err(Error::Aborted {
-                rank: *rank,
-                reason: reason.clone(),
+                rank,
+                reason: reason.into(),
             }),
         }
     }
 
-    /// The first rank that came for something else than rank 0.
-    fn mismatch(&self) -> Option<Error> {
-        let expected = self.arrived[0]?;
-        let mut calls = self.arrived.iter().enumerate();
-        let (rank, found) = calls.find_map(|(rank, call)| {
-            call.filter(|&call| call != expected)
-                .map(|call| (rank, call))
-        })?;
-        Some(Error::Mismatch {
-            rank,
-            found: found.describe(),
-            expected: expected.describe(),
-        })
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,11 +1,11 @@
 //! Replicas that are threads of one process.
 
 use std::ops::{AddAssign, Range};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::Collective;
 use super::meeting::{Call, Meeting};
+use super::{Collective, Phase, Place, Roll};
 use crate::error::{Result, invalid};
 
 /// Replicas that are threads of one process and talk through shared memory.
@@ -30,13 +30,31 @@ use crate::error::{Result, invalid};
 pub struct ThreadCollective {
     rank: usize,
     shared: Arc<Shared>,
+    /// Whether another connection of this rank goes on when this one ends.
+    is_duplicate: bool,
+    /// What calls belong to.
+    place: Mutex<Option<Place>>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    meeting: Meeting,
+    meeting: Arc<Meeting>,
     single: Board<f32>,
     double: Board<f64>,
+    /// What rank 0 has made for all, while they duplicate this.
+    duplicate: Mutex<Option<Arc<Shared>>>,
+}
+
+impl Shared {
+    fn new(meeting: Arc<Meeting>) -> Arc<Self> {
+        let world_size = meeting.roll().world_size();
+        Arc::new(Self {
+            meeting,
+            single: Board::new(world_size),
+            double: Board::new(world_size),
+            duplicate: Mutex::default(),
+        })
+    }
 }
 
 /// What each rank shows to the others. Locks are never contended for writing: the meetings in between see to that.
@@ -110,20 +128,32 @@ impl ThreadCollective {
         if world_size == 0 {
             return Err(invalid("world size", 0, "at least 1"));
         }
-        let shared = Arc::new(Shared {
-            meeting: Meeting::new(world_size, deadline),
-            single: Board::new(world_size),
-            double: Board::new(world_size),
-        });
-        let end = |rank| Self {
-            rank,
-            shared: Arc::clone(&shared),
-        };
+        let shared = Shared::new(Meeting::new(deadline, Roll::new(world_size)));
+        let end = |rank| Self::end(rank, Arc::clone(&shared), false);
         Ok((0..world_size).map(end).collect())
     }
 
+    fn end(rank: usize, shared: Arc<Shared>, is_duplicate: bool) -> Self {
+        Self {
+            rank,
+            shared,
+            is_duplicate,
+            place: Mutex::default(),
+        }
+    }
+
     fn meet(&self, name: &'static str, length: usize) -> Result<()> {
-        self.shared.meeting.join(self.rank, Call { name, length })
+        let place = *self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = place.unwrap_or(Place {
+            step: 0,
+            phase: Phase::Other(name),
+        });
+        let call = Call {
+            name,
+            values: "values",
+            length,
+        };
+        self.shared.meeting.join(self.rank, call, place)
     }
 
     fn sum<T: Copy + AddAssign>(
@@ -179,15 +209,41 @@ impl Collective for ThreadCollective {
         self.meet("barrier", 0)
     }
 
+    fn duplicate(&self) -> Result<Box<dyn Collective>> {
+        let duplicate = || self.shared.duplicate.lock();
+        if self.rank == 0 {
+            let made = Shared::new(self.shared.meeting.another());
+            *duplicate().unwrap_or_else(PoisonError::into_inner) = Some(made);
+        }
+        self.meet("duplicate", 0)?;
+        let made = duplicate().unwrap_or_else(PoisonError::into_inner).clone();
+        // Only now may rank 0 make another one, or drop this.
+        self.meet("duplicate", 0)?;
+        if self.rank == 0 {
+            *duplicate().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        let made = made.ok_or_else(|| invalid("duplicate", "missing", "that of rank 0"))?;
+        Ok(Box::new(Self::end(self.rank, made, true)))
+    }
+
+    fn note(&self, step: u64, phase: Phase) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(Place { step, phase });
+        self.shared.meeting.roll().note(self.rank, step, phase);
+    }
+
     fn abort(&self, reason: &str) {
-        self.shared.meeting.abort(self.rank, reason);
+        self.shared.meeting.roll().abort(self.rank, reason);
     }
 }
 
 impl Drop for ThreadCollective {
     /// A replica that is gone comes to no meeting.
     fn drop(&mut self) {
-        self.abort("it has ended while others still wait for it");
+        const REASON: &str = "it has ended while others still wait for it";
+        match self.is_duplicate {
+            true => self.shared.meeting.leave(self.rank, REASON),
+            false => self.abort(REASON),
+        }
     }
 }
 
@@ -292,7 +348,8 @@ mod tests {
         else {
             panic!("{error}")
         };
-        assert_eq!(missing, &[1, 2]);
+        let ranks: Vec<_> = missing.iter().map(|own| own.rank).collect();
+        assert_eq!(ranks, [1, 2]);
         // Those who come late hear of it.
         for late in [&absent, &last] {
             let error = late.barrier().unwrap_err();
@@ -319,5 +376,55 @@ mod tests {
                 assert_eq!(reason == "no data", !gone, "{reason}");
             }
         }
+    }
+
+    #[test]
+    fn calls_on_a_duplicate_do_not_mix_with_others() {
+        let sums = on_each(3, LONG, |replica| {
+            let duplicate = replica.duplicate().unwrap();
+            let sum = |collective: &dyn Collective, own: f32, rounds: usize| {
+                let mut values = [own; 7];
+                for _ in 0..rounds {
+                    values.fill(own);
+                    collective.all_reduce_sum(&mut values).unwrap();
+                }
+                values[0]
+            };
+            thread::scope(|scope| {
+                let other = scope.spawn(|| sum(&*duplicate, 1.0, 50));
+                // The ranks come to the two in different orders.
+                (sum(replica, 10.0, 80), other.join().unwrap())
+            })
+        });
+        assert_eq!(sums, [(30.0, 3.0); 3]);
+    }
+
+    #[test]
+    fn a_failure_on_one_connection_is_one_on_its_duplicates_and_an_end_is_not() {
+        on_each(2, LONG, |replica| {
+            let [first, second] = [(); 2].map(|()| replica.duplicate().unwrap());
+            drop(first);
+            replica.barrier().unwrap();
+            if replica.rank() == 0 {
+                second.abort("no data");
+            } else {
+                let error = replica.barrier().unwrap_err().to_string();
+                assert!(error.contains("replica 0") && error.ends_with("no data"));
+                assert!(second.duplicate().is_err());
+            }
+        });
+    }
+
+    #[test]
+    fn nobody_waits_on_a_duplicate_that_another_has_dropped() {
+        on_each(2, LONG, |replica| {
+            let duplicate = replica.duplicate().unwrap();
+            if replica.rank() == 1 {
+                let error = duplicate.barrier().unwrap_err();
+                assert!(matches!(error, Error::Aborted { rank: 0, .. }), "{error}");
+            }
+            drop(duplicate);
+            replica.barrier().unwrap();
+        });
     }
 }

@@ -3,6 +3,8 @@
 use rayon::prelude::*;
 
 use super::stage::{Data, Moment, Places, Rows, Stage, Statistics, chunk_rows};
+use crate::collective::{Collective, Phase};
+use crate::error::Result;
 use crate::kernel::batch_norm::{self, GradientLines};
 use crate::kernel::scratch::with_scratch;
 use crate::kernel::shape::Picture;
@@ -17,6 +19,8 @@ pub(super) struct BatchNormStage {
     /// Those of the running mean and variance among the statistics.
     running: Places,
     sums: ChunkedSums,
+    /// How many pixels the batch has, in training: of all replicas, if they are synchronized.
+    count: f64,
     /// Per channel: of this batch in training, else the running ones.
     mean: Vec<f32>,
     inverse: Vec<f32>,
@@ -37,6 +41,7 @@ impl BatchNormStage {
             places,
             running,
             sums: ChunkedSums::default(),
+            count: 0.0,
             mean: zeros(),
             inverse: zeros(),
             factor: zeros(),
@@ -47,15 +52,23 @@ impl BatchNormStage {
     }
 
     /// Takes mean and variance of the batch, and lets the running ones follow.
-    fn measure(&mut self, moment: &Moment<'_>, input: &[f32], statistics: &mut [f32]) {
+    fn measure(
+        &mut self,
+        moment: &Moment<'_>,
+        input: &[f32],
+        statistics: &mut [f32],
+    ) -> Result<()> {
         let (row, stride, isa) = (self.shape.len(), self.shape.stride, moment.isa);
-        let count = (moment.rows * self.shape.pixels()) as f64;
+        let own = (moment.rows * self.shape.pixels()) as f64;
+        let others = self.others(moment);
         let (means, variances) = self.running.split(statistics);
 
         self.sums.add_up(moment.rows, stride, |index, sums| {
             let pixels = &input[index * row..][..row];
             batch_norm::sum(isa, false, pixels, &self.zeros, sums);
         });
+        let count = self.sums.add_others(others, own)?;
+        self.count = count;
         for (channel, running) in means.iter_mut().enumerate() {
             let mean = self.sums.totals[channel] / count;
             self.mean[channel] = mean as f32;
@@ -65,6 +78,7 @@ impl BatchNormStage {
             let pixels = &input[index * row..][..row];
             batch_norm::sum(isa, true, pixels, &self.mean, sums);
         });
+        self.sums.add_others(others, own)?;
         for (channel, running) in variances.iter_mut().enumerate() {
             let sum = self.sums.totals[channel];
             self.inverse[channel] = self.layer.inverse_deviation(sum / count);
@@ -72,6 +86,17 @@ impl BatchNormStage {
             self.layer
                 .follow_value(running, sum / (count.max(2.0) - 1.0));
         }
+        Ok(())
+    }
+
+    /// The connection to those whose rows count as well.
+    fn others<'a>(&self, moment: &Moment<'a>) -> Option<Others<'a>> {
+        let collective = moment.collective?;
+        let several = collective.world_size() > 1;
+        (several && self.layer.is_synchronized()).then_some(Others {
+            collective,
+            step: moment.pass.step(),
+        })
     }
 }
 
@@ -80,12 +105,22 @@ impl Stage for BatchNormStage {
         self.shape
     }
 
+    fn first_value(&self) -> Option<usize> {
+        Some(self.places.weight.start)
+    }
+
     fn prepare(&mut self, _: &Moment<'_>, _: &[f32], _: bool) {}
 
-    fn forward(&mut self, moment: &Moment<'_>, data: Data<'_>, input: &[f32], output: &mut [f32]) {
+    fn forward(
+        &mut self,
+        moment: &Moment<'_>,
+        data: Data<'_>,
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()> {
         let row = self.shape.len();
         match data.statistics {
-            Statistics::Training(statistics) => self.measure(moment, input, statistics),
+            Statistics::Training(statistics) => self.measure(moment, input, statistics)?,
             Statistics::Evaluation(statistics) => {
                 self.mean[..self.shape.channels]
                     .copy_from_slice(&statistics[self.running.weight.clone()]);
@@ -109,6 +144,7 @@ impl Stage for BatchNormStage {
                 let lines = (&*self.mean, &*self.factor, &*self.offset);
                 batch_norm::normalize(moment.isa, input, lines, output);
             });
+        Ok(())
     }
 
     fn backward(
@@ -118,9 +154,8 @@ impl Stage for BatchNormStage {
         rows: Rows<'_>,
         d_input: Option<&mut [f32]>,
         gradients: &mut [f32],
-    ) {
+    ) -> Result<()> {
         let (row, stride, isa) = (self.shape.len(), self.shape.stride, moment.isa);
-        let count = (moment.rows * self.shape.pixels()) as f64;
         let (input, d_output) = (rows.input, &*rows.d_output);
         self.sums.add_up(moment.rows, 2 * stride, |index, sums| {
             let pixels = index * row..(index + 1) * row;
@@ -129,23 +164,31 @@ impl Stage for BatchNormStage {
             batch_norm::gradient_sums(isa, input, &self.mean, d_output, sums);
         });
         let (scale, shift) = self.places.split(gradients);
+        // The replicas' gradients of these two are added up later, as all others'.
         for channel in 0..self.shape.channels {
-            let sum = self.sums.totals[channel];
-            let inverse = f64::from(self.inverse[channel]);
-            let factor = f64::from(self.factor[channel]);
-            let product = self.sums.totals[stride + channel] * inverse;
-            shift[channel] = sum as f32;
+            let product = self.sums.totals[stride + channel] * f64::from(self.inverse[channel]);
+            shift[channel] = self.sums.totals[channel] as f32;
             scale[channel] = product as f32;
-            // d_input = factor · (d_output − mean of d_output − normalized · mean of (normalized · d_output))
-            self.slope[channel] = (-factor * inverse * product / count) as f32;
-            self.offset[channel] = (-factor * sum / count) as f32;
         }
-        if !moment.pass.is_training() {
+        let Some(d_input) = d_input else {
+            return Ok(());
+        };
+        if moment.pass.is_training() {
+            self.sums.add_others(self.others(moment), 0.0)?;
+            for channel in 0..self.shape.channels {
+                let sum = self.sums.totals[channel];
+                let inverse = f64::from(self.inverse[channel]);
+                let factor = f64::from(self.factor[channel]);
+                let product = self.sums.totals[stride + channel] * inverse;
+                // d_input = factor · (d_output − mean of d_output − normalized · mean of (normalized · d_output))
+                self.slope[channel] = (-factor * inverse * product / self.count) as f32;
+                self.offset[channel] = (-factor * sum / self.count) as f32;
+            }
+        } else {
             // Mean and variance are not the batch's.
             self.slope.fill(0.0);
             self.offset.fill(0.0);
         }
-        let Some(d_input) = d_input else { return };
         let lines = GradientLines {
             center: &self.mean,
             factor: &self.factor,
@@ -160,7 +203,15 @@ impl Stage for BatchNormStage {
             .for_each(|((input, d_output), d_input)| {
                 batch_norm::gradient(isa, input, &lines, d_output, d_input);
             });
+        Ok(())
     }
+}
+
+/// Replicas that have other rows of the same batch.
+#[derive(Clone, Copy)]
+struct Others<'a> {
+    collective: &'a dyn Collective,
+    step: u64,
 }
 
 /// Sums over a batch. A row's are taken in `f32`, all others in `f64`: their rounding would add up over the pixels on the
@@ -195,5 +246,20 @@ impl ChunkedSums {
             let sums = self.totals.iter_mut().zip(chunk);
             sums.for_each(|(total, sum)| *total += sum);
         }
+    }
+
+    /// Adds the sums of the other replicas, if there are any, and returns the sum of all `own`.
+    fn add_others(&mut self, others: Option<Others<'_>>, own: f64) -> Result<f64> {
+        let Some(Others { collective, step }) = others else {
+            return Ok(own);
+        };
+        let width = self.totals.len();
+        self.totals.push(own);
+        collective.note(step, Phase::BatchNorm);
+        collective.all_reduce_sum_f64(&mut self.totals)?;
+        collective.note(step, Phase::Gradients);
+        let all = self.totals[width];
+        self.totals.truncate(width);
+        Ok(all)
     }
 }

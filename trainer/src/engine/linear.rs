@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::stage::{Data, Moment, Places, Rows, Stage};
+use crate::error::Result;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::linear::{self, Linear};
 use crate::kernel::shape::Picture;
@@ -72,6 +73,10 @@ impl Stage for LinearStage {
         Picture::new(1, 1, self.shape.outputs)
     }
 
+    fn first_value(&self) -> Option<usize> {
+        Some(self.places.weight.start)
+    }
+
     fn prepare(&mut self, moment: &Moment<'_>, values: &[f32], _: bool) {
         self.isa = moment.isa;
         let Linear {
@@ -89,7 +94,13 @@ impl Stage for LinearStage {
         self.bias[..outputs].copy_from_slice(&values[self.places.bias.clone()]);
     }
 
-    fn forward(&mut self, moment: &Moment<'_>, data: Data<'_>, input: &[f32], output: &mut [f32]) {
+    fn forward(
+        &mut self,
+        moment: &Moment<'_>,
+        data: Data<'_>,
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()> {
         let Linear {
             input_stride,
             output_stride,
@@ -113,6 +124,7 @@ impl Stage for LinearStage {
                     output,
                 );
             });
+        Ok(())
     }
 
     fn backward(
@@ -122,7 +134,7 @@ impl Stage for LinearStage {
         rows: Rows<'_>,
         d_input: Option<&mut [f32]>,
         gradients: &mut [f32],
-    ) {
+    ) -> Result<()> {
         let Linear {
             input_stride,
             outputs,
@@ -171,5 +183,6 @@ impl Stage for LinearStage {
                     linear::data_gradient(self.isa, &self.shape, rows, weights, d_output, d_input);
                 });
         }
+        Ok(())
     }
 }

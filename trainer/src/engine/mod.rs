@@ -60,12 +60,15 @@ mod linear;
 mod simple;
 mod stage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use crate::kernel::Isa;
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
+use crate::collective::Collective;
 use crate::error::{Result, invalid};
 use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::{Picture, SLACK};
@@ -84,6 +87,8 @@ pub struct Engine {
     /// Gradients of what came out of a stage, and of what went in.
     d_output: Buffer,
     d_input: Buffer,
+    /// For what is computed over the rows of all replicas.
+    collective: Option<Arc<dyn Collective>>,
 }
 
 /// Pictures and their labels.
@@ -105,6 +110,9 @@ pub struct Totals {
 }
 
 impl Engine {
+    /// How many numbers [`gradients_with`](Self::gradients_with) puts behind the gradients.
+    pub const TOTALS: usize = 2;
+
     /// `None` if a layer of the network is not one of [`nn`](crate::nn)'s, or has settings that only candle's tape can
     /// do (pools with windows above 16×16 pixels), or if what comes out is not one row of logits per picture.
     pub fn new(network: &Sequential) -> Option<Self> {
@@ -117,6 +125,7 @@ impl Engine {
             network,
             d_output: Buffer::default(),
             d_input: Buffer::default(),
+            collective: None,
         })
     }
 
@@ -124,6 +133,17 @@ impl Engine {
     #[must_use]
     pub fn isa(self, isa: Isa) -> Self {
         Self { isa, ..self }
+    }
+
+    /// Computes as one of several replicas, each of which has other rows of the same batch: layers that ask for it
+    /// ([`BatchNorm::synchronized`](crate::nn::BatchNorm::synchronized)) see the rows of all. Every replica must then call
+    /// [`gradients`](Self::gradients) for each batch.
+    #[must_use]
+    pub fn collective(self, collective: Arc<dyn Collective>) -> Self {
+        Self {
+            collective: Some(collective),
+            ..self
+        }
     }
 
     /// A network's numbers as engines take them: those that are trained, one parameter after the other, and the others,
@@ -161,7 +181,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::Error::InvalidArgument) if a length does not fit, a label is no class, or there are no
-    /// rows.
+    /// rows; the [collective](Self::collective)'s.
     pub fn gradients(
         &mut self,
         values: &[f32],
@@ -172,27 +192,89 @@ impl Engine {
         gradients: &mut [f32],
     ) -> Result<Totals> {
         check("number of gradients", gradients.len(), self.network.values)?;
+        self.back_and_forth(
+            values,
+            statistics,
+            batch,
+            share,
+            pass,
+            gradients,
+            &mut |_, _| {},
+        )
+    }
+
+    /// As [`gradients`](Self::gradients), for replicas that sum theirs while this still runs: `sums` has
+    /// [`TOTALS`](Self::TOTALS) numbers more than there are gradients, which become the loss and the number of right
+    /// answers. As soon as more of `sums` is final, `ready` is called with the place from which on that is so, and with all
+    /// of `sums`; the last time with 0. The last layers' gradients are final first.
+    ///
+    /// # Errors
+    ///
+    /// As [`gradients`](Self::gradients).
+    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
+    pub fn gradients_with(
+        &mut self,
+        values: &[f32],
+        statistics: &mut [f32],
+        batch: Batch<'_>,
+        share: f32,
+        pass: &Pass,
+        sums: &mut [f32],
+        ready: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Totals> {
+        let expected = self.network.values + Self::TOTALS;
+        check("number of gradients and totals", sums.len(), expected)?;
+        self.back_and_forth(values, statistics, batch, share, pass, sums, ready)
+    }
+
+    /// `sums` may end with the gradients, or with the totals.
+    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
+    fn back_and_forth(
+        &mut self,
+        values: &[f32],
+        statistics: &mut [f32],
+        batch: Batch<'_>,
+        share: f32,
+        pass: &Pass,
+        sums: &mut [f32],
+        ready: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Totals> {
         let statistics = match pass.is_training() {
             true => Statistics::Training(statistics),
             false => Statistics::Evaluation(statistics),
         };
-        let moment = self.forward(values, statistics, batch, pass, true)?;
+        let collective = self.collective.clone();
+        let moment = Moment {
+            isa: self.isa,
+            rows: batch.labels.len(),
+            pass,
+            collective: collective.as_deref(),
+        };
+        self.forward(values, statistics, batch, &moment, true)?;
         let totals = self.lose(batch.labels, share);
+        let own = [totals.loss as f32, totals.correct as f32];
+        let places = sums[self.network.values..].iter_mut();
+        places.zip(own).for_each(|(place, own)| *place = own);
         let stages = self.network.stages.iter_mut().enumerate().rev();
         for (index, stage) in stages {
+            let gradients = &mut sums[..self.network.values];
             let rows = Rows {
                 input: &self.activations[index],
                 output: &self.activations[index + 1],
                 d_output: &mut self.d_output,
             };
             if index == self.network.first_trained {
-                stage.backward(&moment, values, rows, None, gradients);
+                stage.backward(&moment, values, rows, None, gradients)?;
+                ready(0, sums);
                 break;
             }
             self.d_input.reserve(self.activations[index].len());
             let d_input = Some(&mut *self.d_input);
-            stage.backward(&moment, values, rows, d_input, gradients);
+            stage.backward(&moment, values, rows, d_input, gradients)?;
             std::mem::swap(&mut self.d_input, &mut self.d_output);
+            if let Some(from) = stage.first_value() {
+                ready(from, sums);
+            }
         }
         Ok(totals)
     }
@@ -209,19 +291,25 @@ impl Engine {
         batch: Batch<'_>,
     ) -> Result<Totals> {
         let statistics = Statistics::Evaluation(statistics);
-        self.forward(values, statistics, batch, &Pass::evaluation(), false)?;
+        let moment = Moment {
+            isa: self.isa,
+            rows: batch.labels.len(),
+            pass: &Pass::evaluation(),
+            collective: None,
+        };
+        self.forward(values, statistics, batch, &moment, false)?;
         Ok(self.lose(batch.labels, 0.0))
     }
 
     /// Computes all activations, and prepares the way `back` if there will be one.
-    fn forward<'a>(
+    fn forward(
         &mut self,
         values: &[f32],
         mut statistics: Statistics<'_>,
         batch: Batch<'_>,
-        pass: &'a Pass,
+        moment: &Moment<'_>,
         back: bool,
-    ) -> Result<Moment<'a>> {
+    ) -> Result<()> {
         let logits = self.logits();
         let Compiled {
             input,
@@ -230,7 +318,7 @@ impl Engine {
             statistics: others,
             first_trained,
         } = &mut self.network;
-        let (rows, classes) = (batch.labels.len(), logits.channels);
+        let (rows, classes) = (moment.rows, logits.channels);
         let picture = input.channels * input.pixels();
         if rows == 0 {
             return Err(invalid("number of rows", rows, "at least 1"));
@@ -246,11 +334,6 @@ impl Engine {
             let expected = format!("below {classes}, the number of logits");
             return Err(invalid("label", label, expected));
         }
-        let moment = Moment {
-            isa: self.isa,
-            rows,
-            pass,
-        };
         self.activations[0].reserve(rows * input.len() + SLACK);
         let pictures = self.activations[0].par_chunks_exact_mut(input.len());
         pictures
@@ -262,7 +345,7 @@ impl Engine {
             .par_iter_mut()
             .enumerate()
             .for_each(|(index, stage)| {
-                stage.prepare(&moment, values, back && index > first_trained);
+                stage.prepare(moment, values, back && index > first_trained);
             });
         for (index, stage) in stages.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(index + 1);
@@ -272,9 +355,9 @@ impl Engine {
                 values,
                 statistics: statistics.reborrow(),
             };
-            stage.forward(&moment, data, input, output);
+            stage.forward(moment, data, input, output)?;
         }
-        Ok(moment)
+        Ok(())
     }
 
     /// The losses of the logits, and their gradients in `d_output`.

@@ -4,6 +4,7 @@ use feedline_pipeline::Random;
 use rayon::prelude::*;
 
 use super::stage::{Data, Moment, Rows, Stage, chunk_rows};
+use crate::error::Result;
 use crate::kernel::shape::{Picture, Pool};
 use crate::kernel::{activation, layout, pool};
 
@@ -18,7 +19,13 @@ impl Stage for RectifierStage {
 
     fn prepare(&mut self, _: &Moment<'_>, _: &[f32], _: bool) {}
 
-    fn forward(&mut self, moment: &Moment<'_>, _: Data<'_>, input: &[f32], output: &mut [f32]) {
+    fn forward(
+        &mut self,
+        moment: &Moment<'_>,
+        _: Data<'_>,
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()> {
         let row = self.0.len();
         input[..moment.rows * row]
             .par_chunks_exact(row)
@@ -28,6 +35,7 @@ impl Stage for RectifierStage {
                 let rectified = input.iter().map(|&x| if x < 0.0 { 0.0 } else { x });
                 output.iter_mut().zip(rectified).for_each(|(y, x)| *y = x);
             });
+        Ok(())
     }
 
     fn backward(
@@ -37,7 +45,7 @@ impl Stage for RectifierStage {
         rows: Rows<'_>,
         d_input: Option<&mut [f32]>,
         _: &mut [f32],
-    ) {
+    ) -> Result<()> {
         if let Some(d_input) = d_input {
             let row = self.0.len();
             d_input[..moment.rows * row]
@@ -49,6 +57,7 @@ impl Stage for RectifierStage {
                     activation::rectifier_gradient(moment.isa, output, d_input);
                 });
         }
+        Ok(())
     }
 }
 
@@ -79,7 +88,13 @@ impl Stage for PoolStage {
         self.places.resize(self.places.len().max(length), 0);
     }
 
-    fn forward(&mut self, moment: &Moment<'_>, _: Data<'_>, input: &[f32], output: &mut [f32]) {
+    fn forward(
+        &mut self,
+        moment: &Moment<'_>,
+        _: Data<'_>,
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()> {
         let (inner, own) = (self.pool.input.len(), self.pool.output.len());
         input[..moment.rows * inner]
             .par_chunks_exact(inner)
@@ -88,6 +103,7 @@ impl Stage for PoolStage {
             .for_each(|((input, output), places)| {
                 pool::forward(moment.isa, &self.pool, false, input, output, places);
             });
+        Ok(())
     }
 
     fn backward(
@@ -97,8 +113,10 @@ impl Stage for PoolStage {
         rows: Rows<'_>,
         d_input: Option<&mut [f32]>,
         _: &mut [f32],
-    ) {
-        let Some(d_input) = d_input else { return };
+    ) -> Result<()> {
+        let Some(d_input) = d_input else {
+            return Ok(());
+        };
         let (inner, own) = (self.pool.input.len(), self.pool.output.len());
         d_input[..moment.rows * inner]
             .par_chunks_exact_mut(inner)
@@ -107,6 +125,7 @@ impl Stage for PoolStage {
             .for_each(|((d_input, d_output), places)| {
                 pool::backward(moment.isa, &self.pool, None, places, d_output, d_input);
             });
+        Ok(())
     }
 }
 
@@ -152,14 +171,21 @@ impl Stage for DropoutStage {
         self.mask.resize(self.mask.len().max(length), 0.0);
     }
 
-    fn forward(&mut self, moment: &Moment<'_>, _: Data<'_>, input: &[f32], output: &mut [f32]) {
+    fn forward(
+        &mut self,
+        moment: &Moment<'_>,
+        _: Data<'_>,
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()> {
         let row = self.shape.len();
         let (input, output) = (
             &input[..moment.rows * row],
             &mut output[..moment.rows * row],
         );
         if !moment.pass.is_training() {
-            return output.copy_from_slice(input);
+            output.copy_from_slice(input);
+            return Ok(());
         }
         let pass = moment.pass.in_layer(self.layer);
         let mut mask = std::mem::take(&mut self.mask);
@@ -177,6 +203,7 @@ impl Stage for DropoutStage {
                 output.iter_mut().zip(products).for_each(|(y, x)| *y = x);
             });
         self.mask = mask;
+        Ok(())
     }
 
     fn backward(
@@ -186,13 +213,16 @@ impl Stage for DropoutStage {
         rows: Rows<'_>,
         d_input: Option<&mut [f32]>,
         _: &mut [f32],
-    ) {
-        let Some(d_input) = d_input else { return };
+    ) -> Result<()> {
+        let Some(d_input) = d_input else {
+            return Ok(());
+        };
         let row = self.shape.len();
         let d_input = &mut d_input[..moment.rows * row];
         if !moment.pass.is_training() {
             let d_output = &rows.d_output[..d_input.len()];
-            return d_input.copy_from_slice(d_output);
+            d_input.copy_from_slice(d_output);
+            return Ok(());
         }
         d_input
             .par_chunks_exact_mut(row)
@@ -203,6 +233,7 @@ impl Stage for DropoutStage {
                 let products = d_output.iter().zip(mask).map(|(g, factor)| g * factor);
                 d_input.iter_mut().zip(products).for_each(|(d, g)| *d = g);
             });
+        Ok(())
     }
 }
 
@@ -217,7 +248,13 @@ impl Stage for FlattenStage {
 
     fn prepare(&mut self, _: &Moment<'_>, _: &[f32], _: bool) {}
 
-    fn forward(&mut self, moment: &Moment<'_>, _: Data<'_>, input: &[f32], output: &mut [f32]) {
+    fn forward(
+        &mut self,
+        moment: &Moment<'_>,
+        _: Data<'_>,
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()> {
         let (inner, outer) = (self.0.len(), self.output());
         let per_chunk = chunk_rows(moment.rows);
         input[..moment.rows * inner]
@@ -233,6 +270,7 @@ impl Stage for FlattenStage {
                     rest.fill(0.0);
                 }
             });
+        Ok(())
     }
 
     fn backward(
@@ -242,8 +280,10 @@ impl Stage for FlattenStage {
         rows: Rows<'_>,
         d_input: Option<&mut [f32]>,
         _: &mut [f32],
-    ) {
-        let Some(d_input) = d_input else { return };
+    ) -> Result<()> {
+        let Some(d_input) = d_input else {
+            return Ok(());
+        };
         let (inner, outer) = (self.0.len(), self.output());
         let per_chunk = chunk_rows(moment.rows);
         d_input[..moment.rows * inner]
@@ -257,5 +297,6 @@ impl Stage for FlattenStage {
                     layout::to_pixels(&self.0, &d_output[..outer.channels], d_input);
                 }
             });
+        Ok(())
     }
 }

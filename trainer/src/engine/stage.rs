@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
+use crate::collective::Collective;
+use crate::error::Result;
 use crate::kernel::Isa;
 pub(super) use crate::kernel::batch::{block_rows, chunk_rows};
 use crate::kernel::shape::Picture;
@@ -20,10 +22,22 @@ pub(super) trait Stage: Debug + Send {
     /// to the input as well if it is asked for.
     fn prepare(&mut self, moment: &Moment<'_>, values: &[f32], back: bool);
 
-    /// Computes the output of all rows.
-    fn forward(&mut self, moment: &Moment<'_>, data: Data<'_>, input: &[f32], output: &mut [f32]);
+    /// Where its parameters begin among the values, if it has any.
+    fn first_value(&self) -> Option<usize> {
+        None
+    }
+
+    /// Computes the output of all rows. Only the collective can fail.
+    fn forward(
+        &mut self,
+        moment: &Moment<'_>,
+        data: Data<'_>,
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()>;
 
     /// Computes the gradients of the parameters and, if it is asked for, of the input. `d_output` is free to be changed.
+    /// Only the collective can fail.
     fn backward(
         &mut self,
         moment: &Moment<'_>,
@@ -31,7 +45,7 @@ pub(super) trait Stage: Debug + Send {
         rows: Rows<'_>,
         d_input: Option<&mut [f32]>,
         gradients: &mut [f32],
-    );
+    ) -> Result<()>;
 }
 
 /// What all stages of a pass have in common.
@@ -40,6 +54,8 @@ pub(super) struct Moment<'a> {
     pub(super) isa: Isa,
     pub(super) rows: usize,
     pub(super) pass: &'a Pass,
+    /// The connection to those who have other rows of the same batch, if there are any.
+    pub(super) collective: Option<&'a dyn Collective>,
 }
 
 /// A network's numbers.

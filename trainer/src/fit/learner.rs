@@ -3,12 +3,13 @@
 use candle_core::Device;
 use feedline_pipeline::{HostBatch, Shape};
 
+use super::parts::Parts;
 use super::tape;
 use crate::collective::Collective;
 use crate::engine::{Batch, Engine, Totals};
 use crate::error::Result;
 use crate::nn::flat;
-use crate::nn::{Model, Parameter, Pass};
+use crate::nn::{Model, Pass};
 use crate::optim::Optimizer;
 use crate::parallel::Replica;
 
@@ -47,68 +48,69 @@ pub(super) struct Learner<M> {
     model: M,
     device: Device,
     engine: Option<Engine>,
-    /// The parameters that gradients change, and their values.
-    trained: Vec<Parameter>,
+    parts: Parts,
+    /// Of those that gradients change, and of the others.
     values: Vec<f32>,
-    /// The other parameters, such as running means, which follow the batches, and theirs.
-    untrained: Vec<Parameter>,
     statistics: Vec<f32>,
 }
 
 impl<M: Model> Learner<M> {
     /// Begins with what rank 0 has, even if the model's own seed is not fixed.
     pub(super) fn new(model: M, replica: &Replica) -> Result<Self> {
-        let parameters = model.parameters().iter().cloned();
-        let (trained, untrained): (Vec<_>, Vec<_>) = parameters.partition(|own| own.trainable);
-        let mut values = flat::read(&trained)?;
-        let mut statistics = flat::read(&untrained)?;
-        replica.collective().broadcast(&mut values)?;
-        replica.collective().broadcast(&mut statistics)?;
-        flat::write(&trained, &values)?;
-        flat::write(&untrained, &statistics)?;
+        let parts = Parts::of(&model);
+        let (values, statistics) = parts.of_rank_0(replica.collective())?;
+        parts.write(&values, &statistics)?;
+        let engine = model.engine();
         Ok(Self {
-            engine: model.engine(),
+            engine: engine.map(|own| own.collective(replica.shared_collective())),
             device: replica.device().clone(),
             model,
-            trained,
+            parts,
             values,
-            untrained,
             statistics,
         })
     }
 
-    /// How many numbers are trained.
-    pub(super) fn trainable(&self) -> usize {
-        self.values.len()
+    /// Whether the model has an engine; candle's tape learns if not.
+    pub(super) fn has_engine(&self) -> bool {
+        self.engine.is_some()
     }
 
-    /// Makes `gradients` those of `share` times the sum of the rows' cross-entropies.
+    /// How many numbers each of the parameters has that are trained, in their order.
+    pub(super) fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.parts.trained.iter().map(|own| own.value.elem_count())
+    }
+
+    /// Makes `sums` the gradients of `share` times the sum of the rows' cross-entropies, and behind them the loss and the
+    /// number of right answers. Calls `ready` as [`Engine::gradients_with`] does; candle's tape has all gradients at the
+    /// end only, and so calls it once.
     pub(super) fn gradients(
         &mut self,
         rows: Rows<'_>,
         share: f32,
         pass: &Pass,
-        gradients: &mut [f32],
-    ) -> Result<Totals> {
-        match &mut self.engine {
-            Some(engine) => engine.gradients(
-                &self.values,
-                &mut self.statistics,
-                rows.batch(),
-                share,
-                pass,
-                gradients,
-            ),
-            None => tape::gradients(
-                &self.model,
-                &self.trained,
-                rows,
-                &self.device,
-                share,
-                pass,
-                gradients,
-            ),
+        sums: &mut [f32],
+        ready: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        if let Some(engine) = &mut self.engine {
+            let statistics = &mut self.statistics;
+            let batch = rows.batch();
+            engine.gradients_with(&self.values, statistics, batch, share, pass, sums, ready)?;
+            return Ok(());
         }
+        let (gradients, totals) = sums.split_at_mut(self.values.len());
+        let own = tape::gradients(
+            &self.model,
+            &self.parts.trained,
+            rows,
+            &self.device,
+            share,
+            pass,
+            gradients,
+        )?;
+        totals.copy_from_slice(&[own.loss as f32, own.correct as f32]);
+        ready(0, sums);
+        Ok(())
     }
 
     /// Makes a step.
@@ -120,7 +122,7 @@ impl<M: Model> Learner<M> {
     ) -> Result<()> {
         optimizer.step(&mut self.values, gradients, learning_rate_factor);
         if self.engine.is_none() {
-            flat::write(&self.trained, &self.values)?;
+            flat::write(&self.parts.trained, &self.values)?;
         }
         Ok(())
     }
@@ -128,11 +130,11 @@ impl<M: Model> Learner<M> {
     /// Takes over the statistics of rank 0: each replica has seen other rows.
     pub(super) fn share_statistics(&mut self, collective: &dyn Collective) -> Result<()> {
         if self.engine.is_none() {
-            self.statistics = flat::read(&self.untrained)?;
+            self.statistics = flat::read(&self.parts.untrained)?;
         }
         collective.broadcast(&mut self.statistics)?;
         if self.engine.is_none() {
-            flat::write(&self.untrained, &self.statistics)?;
+            flat::write(&self.parts.untrained, &self.statistics)?;
         }
         Ok(())
     }
@@ -148,8 +150,7 @@ impl<M: Model> Learner<M> {
     /// The trained model.
     pub(super) fn finish(self) -> Result<M> {
         if self.engine.is_some() {
-            flat::write(&self.trained, &self.values)?;
-            flat::write(&self.untrained, &self.statistics)?;
+            self.parts.write(&self.values, &self.statistics)?;
         }
         Ok(self.model)
     }

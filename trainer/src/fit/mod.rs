@@ -20,13 +20,21 @@
 //! # Ok::<(), feedline_trainer::Error>(())
 //! ```
 
+#[cfg(feature = "nccl")]
+mod gpu;
+#[cfg(all(test, feature = "nccl"))]
+mod gpu_tests;
 mod history;
+mod host;
 mod learner;
+mod loaders;
+mod parts;
 mod progress;
 mod session;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 pub use history::{EpochRecord, History, Metrics};
 
@@ -36,10 +44,12 @@ use std::sync::Arc;
 use candle_core::Device;
 use feedline_pipeline::{Source, Transform};
 
+use crate::collective::BucketSizes;
 use crate::error::{Result, invalid};
 use crate::nn::Model;
 use crate::optim::{Adam, Optimizer, Schedule};
 use crate::parallel::Replicas;
+use crate::precision::Precision;
 
 /// Samples, and what is done to each of them.
 #[derive(Clone)]
@@ -85,7 +95,8 @@ enum Length {
 /// In each step every replica computes the gradients of its rows of the global batch, divided by the samples of the
 /// *global* batch; the gradients are summed over the replicas, and each makes the same update. So the number of
 /// replicas changes the speed and, rounding aside, nothing else
-/// ([`BatchNorm`](crate::nn::BatchNorm) excepted, which sees its replica's rows only).
+/// ([`BatchNorm`](crate::nn::BatchNorm) excepted, which sees its replica's rows only unless it is
+/// [synchronized](crate::nn::BatchNorm::synchronized)).
 #[derive(Debug, Clone)]
 #[must_use = "nothing is trained until fit() is called"]
 pub struct Trainer<F, O = Adam> {
@@ -98,6 +109,12 @@ pub struct Trainer<F, O = Adam> {
     seed: u64,
     memory_budget: usize,
     progress: bool,
+    /// On GPUs, and not on the CPU, if nothing was said.
+    overlap: Option<bool>,
+    bucket_sizes: BucketSizes,
+    precision: Precision,
+    gradients_in_bf16: bool,
+    resident: bool,
 }
 
 impl<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static> Trainer<F> {
@@ -114,6 +131,11 @@ impl<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static> Trainer<F> {
             seed: 0,
             memory_budget: 256 << 20,
             progress: true,
+            overlap: None,
+            bucket_sizes: BucketSizes::default(),
+            precision: Precision::default(),
+            gradients_in_bf16: false,
+            resident: false,
         }
     }
 }
@@ -134,6 +156,11 @@ where
             seed: self.seed,
             memory_budget: self.memory_budget,
             progress: self.progress,
+            overlap: self.overlap,
+            bucket_sizes: self.bucket_sizes,
+            precision: self.precision,
+            gradients_in_bf16: self.gradients_in_bf16,
+            resident: self.resident,
         }
     }
 
@@ -199,6 +226,49 @@ where
         }
     }
 
+    /// Whether gradients are summed over the replicas while the backward pass still runs, bucket by bucket. Changes the
+    /// speed and no bit. Default: on GPUs, where another stream does it, yes; on the CPU, where one more thread for each
+    /// replica does, no. On candle's tape (a model of one's own) all gradients are there at the end only, so that there is
+    /// nothing to overlap with.
+    pub fn overlap(self, overlap: bool) -> Self {
+        Self {
+            overlap: Some(overlap),
+            ..self
+        }
+    }
+
+    /// How large the [buckets](crate::collective::Buckets) are in which gradients are summed.
+    pub fn bucket_sizes(self, bucket_sizes: BucketSizes) -> Self {
+        Self {
+            bucket_sizes,
+            ..self
+        }
+    }
+
+    /// How exactly networks are computed on GPUs; on the CPU, and where a model of one's own trains on candle's tape, there
+    /// is only [`Precision::F32`], the default.
+    pub fn precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// Whether gradients travel between GPUs as `bf16`, in half as many bytes: each replica's are rounded before they are
+    /// summed, the sums again, so that the result depends a little on the number of GPUs. What a GPU computes from them stays
+    /// `f32`, and loss and accuracy travel as they are. Nothing changes on one GPU, on the CPU, and where a model of one's own
+    /// trains on candle's tape. Default: no.
+    pub fn gradients_in_bf16(self, in_bf16: bool) -> Self {
+        Self {
+            gradients_in_bf16: in_bf16,
+            ..self
+        }
+    }
+
+    /// Whether GPUs get all of both sets once, when training begins, instead of batch after batch: for sets that fit into the
+    /// memory of each GPU, a byte for each stored byte. Changes the speed and no bit. Not for transforms with a
+    /// [`map`](Transform::map), which the host has to do. Nothing changes on the CPU. Default: no.
+    pub fn resident(self, resident: bool) -> Self {
+        Self { resident, ..self }
+    }
+
     /// Whether to show progress on standard error: a moving line on a terminal, else a plain line per epoch.
     pub fn progress(self, visible: bool) -> Self {
         Self {
@@ -236,9 +306,8 @@ where
             }
         }
         let replicas = self.replicas_for(&train, test.as_ref())?;
-        let results = replicas.run(move |replica| {
-            session::Session::new(&self, replica, &train, test.as_ref())?.train()
-        })?;
+        let results =
+            replicas.run(move |replica| session::run(&self, replica, &train, test.as_ref()))?;
         // The first is rank 0's; there is at least one replica.
         let first = results.into_iter().next();
         first.ok_or_else(|| invalid("number of replicas", 0, "at least 1"))

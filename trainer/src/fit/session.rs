@@ -1,121 +1,103 @@
 //! A training run, as one replica sees it.
 
-use std::time::{Duration, Instant};
+#[cfg(feature = "nccl")]
+use std::ops::ControlFlow;
+use std::time::Instant;
 
 use candle_core::Device;
-use feedline_pipeline::{Loader, Shard, Tail};
 
-use super::history::{EpochRecord, History, Metrics};
-use super::learner::{Learner, Rows};
+use super::history::{EpochRecord, History};
+use super::host::HostWorker;
 use super::progress::Progress;
-use super::{Fitted, Input, Length, Trainer, tape};
-use crate::error::{Error, Result};
-use crate::nn::flat;
-use crate::nn::{Model, Pass};
+use super::worker::{Epoch, StepRecord, Sums, Worker};
+use super::{Fitted, Input, Length, Trainer};
+use crate::collective::{Collective, Phase};
+use crate::error::{Error, Result, invalid};
+use crate::nn::{Model, flat};
 use crate::optim::{Optimizer, Schedule};
 use crate::parallel::Replica;
+use crate::precision::Precision;
 
-/// One replica's model, loaders and optimizer.
-pub(super) struct Session<'a, M, O> {
-    replica: &'a Replica,
-    learner: Learner<M>,
-    optimizer: O,
-    schedule: Schedule,
-    train: Loader,
-    test: Option<Loader>,
-    length: Length,
-    seed: u64,
-    progress: Progress,
-    /// The gradients side by side, then the loss and the number of right answers.
-    bucket: Vec<f32>,
-}
-
-/// Sums over samples.
-#[derive(Default)]
-struct Sums {
-    loss: f64,
-    correct: f64,
-    samples: f64,
-}
-
-impl Sums {
-    fn metrics(&self) -> Metrics {
-        let samples = self.samples.max(1.0);
-        Metrics {
-            loss: self.loss / samples,
-            accuracy: self.correct / samples,
-            samples: self.samples as u64,
-        }
+/// Trains one replica.
+///
+/// Everything is built and tried out first, so that what can't work fails before training starts.
+pub(super) fn run<M: Model, O: Optimizer, F: Fn(&Device) -> Result<M>>(
+    trainer: &Trainer<F, O>,
+    replica: &Replica,
+    train: &Input,
+    test: Option<&Input>,
+) -> Result<Fitted<M>> {
+    replica.collective().note(0, Phase::Start);
+    let model = (trainer.model)(replica.device())?;
+    flat::check(model.parameters())?;
+    #[cfg(feature = "nccl")]
+    let model = match super::gpu::run(trainer, replica, model, (train, test))? {
+        ControlFlow::Break(fitted) => return Ok(fitted),
+        ControlFlow::Continue(model) => model,
+    };
+    if trainer.precision != Precision::F32 {
+        let found = format!("{:?}", trainer.precision);
+        let expected = match replica.device().is_cpu() {
+            true => {
+                "F32, as these replicas are on the CPU; others need GPUs and a build with the feature `nccl`"
+            }
+            false => {
+                "F32, as the engine for GPUs does not know this model or optimizer: it takes a `Sequential` of this crate's layers, with Adam or Sgd"
+            }
+        };
+        return Err(invalid("precision", found, expected));
     }
+    let worker = HostWorker::new(trainer, replica, model, train, test)?;
+    Session::new(trainer, replica, worker).train()
 }
 
-impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
-    /// Builds everything and tries it out, so that what can't work fails before training starts.
-    pub(super) fn new<F: Fn(&Device) -> Result<M>>(
-        trainer: &Trainer<F, O>,
-        replica: &'a Replica,
-        train: &Input,
-        test: Option<&Input>,
-    ) -> Result<Self> {
-        let (rank, world_size) = (replica.rank(), replica.world_size());
-        let shard = Shard::new(rank, world_size)?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let loaders = world_size * if test.is_some() { 2 } else { 1 };
-        let load = |input: &Input, shuffle, tail| {
-            Loader::builder(input.source.clone())
-                .transform(input.transform.clone())
-                .batch_size(trainer.batch_size)
-                .seed(trainer.seed)
-                .shuffle(shuffle)
-                .tail(tail)
-                .shard(shard)
-                .workers((cores / world_size).max(1))
-                .memory_budget(trainer.memory_budget / loaders)
-                .build()
-        };
-        let train_loader = load(train, true, Tail::Drop)?;
-        let test_loader = test.map(|test| load(test, false, Tail::Pad)).transpose()?;
+/// The epochs of a run.
+pub(super) struct Session<'a, W> {
+    collective: &'a dyn Collective,
+    worker: W,
+    schedule: Schedule,
+    length: Length,
+    progress: Progress,
+}
 
-        let model = (trainer.model)(replica.device())?;
-        flat::check(model.parameters())?;
-        let classes = train.source.classes();
-        let try_out = |set, loader: &Loader| {
-            tape::try_out(&model, set, loader.plan().shape, classes, replica.device())
-        };
-        try_out("training", &train_loader)?;
-        if let Some(test_loader) = &test_loader {
-            try_out("test", test_loader)?;
-        }
-
+impl<'a, W> Session<'a, W> {
+    pub(super) fn new<M, F, O>(trainer: &Trainer<F, O>, replica: &'a Replica, worker: W) -> Self
+    where
+        W: Worker<M>,
+    {
         let epochs = match trainer.length {
             Length::Epochs(epochs) => epochs,
-            Length::Steps(steps) => steps.div_ceil(train_loader.plan().steps as u64),
+            Length::Steps(steps) => steps.div_ceil(worker.steps_per_epoch() as u64),
         };
-        let learner = Learner::new(model, replica)?;
-        Ok(Self {
-            replica,
-            optimizer: trainer.optimizer.clone(),
+        let visible = trainer.progress && replica.rank() == 0;
+        Self {
+            collective: replica.collective(),
+            worker,
             schedule: trainer.schedule,
-            train: train_loader,
-            test: test_loader,
             length: trainer.length,
-            seed: trainer.seed,
-            progress: Progress::new(trainer.progress && rank == 0, epochs),
-            bucket: vec![0.0; learner.trainable() + 2],
-            learner,
-        })
-    }
-
-    /// How many steps the whole run has.
-    fn total_steps(&self) -> u64 {
-        match self.length {
-            Length::Epochs(epochs) => epochs.saturating_mul(self.train.plan().steps as u64),
-            Length::Steps(steps) => steps,
+            progress: Progress::new(visible, epochs),
         }
     }
 
     /// Trains and evaluates, epoch by epoch.
-    pub(super) fn train(mut self) -> Result<Fitted<M>> {
+    pub(super) fn train<M>(mut self) -> Result<Fitted<M>>
+    where
+        W: Worker<M>,
+    {
+        // At once: to drop the worker may take until its device is done, which may wait for a replica that waits for this.
+        let collective = self.collective;
+        let abort = |error: &Error| collective.abort(&error.to_string());
+        let history = self.epochs().inspect_err(abort)?;
+        Ok(Fitted {
+            model: self.worker.finish()?,
+            history,
+        })
+    }
+
+    fn epochs<M>(&mut self) -> Result<History>
+    where
+        W: Worker<M>,
+    {
         let mut history = History::default();
         let mut steps = 0;
         let mut epoch = 0;
@@ -124,59 +106,49 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
             Length::Steps(limit) => steps < limit,
         } {
             let mut record = self.train_epoch(epoch, &mut steps)?;
-            record.test = self.evaluate(epoch)?;
+            self.progress.evaluating();
+            let test = self.worker.evaluate(epoch, steps)?;
+            record.test = test.map(|sums| sums.metrics());
             self.progress.end(&record);
             history.epochs.push(record);
             epoch += 1;
         }
-        Ok(Fitted {
-            model: self.learner.finish()?,
-            history,
-        })
+        Ok(history)
     }
 
-    fn train_epoch(&mut self, epoch: u64, steps: &mut u64) -> Result<EpochRecord> {
-        let mut planned = self.train.plan().steps;
-        if let Length::Steps(limit) = self.length {
-            planned = planned.min(usize::try_from(limit - *steps).unwrap_or(planned));
-        }
+    fn train_epoch<M>(&mut self, epoch: u64, steps: &mut u64) -> Result<EpochRecord>
+    where
+        W: Worker<M>,
+    {
+        let whole = self.worker.steps_per_epoch();
+        let (planned, total) = match self.length {
+            Length::Epochs(epochs) => (whole, epochs.saturating_mul(whole as u64)),
+            Length::Steps(limit) => {
+                let left = usize::try_from(limit - *steps).unwrap_or(whole);
+                (whole.min(left), limit)
+            }
+        };
         self.progress.begin(epoch, planned);
-        let total_steps = self.total_steps();
-        let trainable = self.learner.trainable();
+        let (schedule, progress) = (self.schedule, &self.progress);
+        let plan = Epoch {
+            number: epoch,
+            first_step: *steps,
+            steps: planned,
+            factor: &|step| schedule.factor(step, total),
+        };
         let start = Instant::now();
-        let mut data_wait = Duration::ZERO;
         let mut sums = Sums::default();
-        let mut batches = self.train.epoch(epoch);
-        for step in 0..planned {
-            let before = Instant::now();
-            let Some(batch) = batches.next().transpose()? else {
-                break;
-            };
-            data_wait += before.elapsed();
-
-            let info = batch.info();
-            let pass = Pass::training(self.seed, *steps, info.first_row);
-            let share = (1.0 / info.global_samples as f64) as f32;
-            let (gradients, totals) = self.bucket.split_at_mut(trainable);
-            let own = self
-                .learner
-                .gradients(Rows::of(&batch), share, &pass, gradients)?;
-            totals.copy_from_slice(&[own.loss as f32, own.correct as f32]);
-            self.replica.collective().all_reduce_sum(&mut self.bucket)?;
-            let (gradients, totals) = self.bucket.split_at(trainable);
-            let (loss, correct) = (f64::from(totals[0]), f64::from(totals[1]));
-            if !loss.is_finite() {
+        let mut done = |StepRecord { step, sums: own }: StepRecord| {
+            if !own.loss.is_finite() {
+                let loss = own.loss;
                 return Err(Error::Diverged { epoch, step, loss });
             }
-            let factor = self.schedule.factor(*steps, total_steps);
-            self.learner.step(&mut self.optimizer, gradients, factor)?;
-
-            sums.loss += loss;
-            sums.correct += correct;
-            sums.samples += info.global_samples as f64;
+            sums.add(own);
             *steps += 1;
-            self.progress.step(sums.metrics());
-        }
+            progress.step(sums.metrics());
+            Ok(())
+        };
+        let data_wait = self.worker.train(&plan, &mut done)?;
         Ok(EpochRecord {
             epoch,
             train: sums.metrics(),
@@ -185,35 +157,76 @@ impl<'a, M: Model, O: Optimizer> Session<'a, M, O> {
             data_wait,
         })
     }
+}
 
-    /// Loss and accuracy on the test set, if there is one; every sample counts once, whichever replica sees it.
-    fn evaluate(&mut self, epoch: u64) -> Result<Option<Metrics>> {
-        let Some(loader) = &mut self.test else {
-            return Ok(None);
-        };
-        self.progress.evaluating();
-        self.learner.share_statistics(self.replica.collective())?;
-        let mut sums = Sums::default();
-        for batch in loader.epoch(epoch) {
-            let batch = batch?;
-            let rows = Rows::of(&batch);
-            // In the last batch all of a replica's rows may be padding.
-            if rows.labels.is_empty() {
-                continue;
-            }
-            let totals = self.learner.evaluate(rows)?;
-            sums.loss += totals.loss;
-            sums.correct += totals.correct as f64;
-            sums.samples += rows.labels.len() as f64;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Replicas;
+    use crate::nn::Sequential;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{self, Receiver};
+    use std::time::Duration;
+
+    /// Fails at once, and is not dropped before others have stopped.
+    struct Failing<'a> {
+        others: &'a Mutex<Receiver<()>>,
+    }
+
+    impl Worker<Sequential> for Failing<'_> {
+        fn steps_per_epoch(&self) -> usize {
+            1
         }
-        let mut all = [sums.loss, sums.correct, sums.samples];
-        self.replica.collective().all_reduce_sum_f64(&mut all)?;
-        let [loss, correct, samples] = all;
-        let sums = Sums {
-            loss,
-            correct,
-            samples,
-        };
-        Ok(Some(sums.metrics()))
+
+        fn train(
+            &mut self,
+            _: &Epoch<'_>,
+            _: &mut dyn FnMut(StepRecord) -> Result<()>,
+        ) -> Result<Duration> {
+            Err(invalid("colour", "green", "red"))
+        }
+
+        fn evaluate(&mut self, _: u64, _: u64) -> Result<Option<Sums>> {
+            Ok(None)
+        }
+
+        fn finish(self) -> Result<Sequential> {
+            Err(invalid("colour", "green", "red"))
+        }
+    }
+
+    impl Drop for Failing<'_> {
+        fn drop(&mut self) {
+            let _ = self.others.lock().map(|others| others.recv());
+        }
+    }
+
+    #[test]
+    fn the_others_learn_of_an_error_before_the_worker_is_dropped() {
+        let (stopped, others) = mpsc::channel();
+        let (stopped, others) = (Mutex::new(stopped), Mutex::new(others));
+        let (seen, reasons) = mpsc::channel();
+        let seen = Mutex::new(seen);
+        let replicas = Replicas::cpu(2).unwrap().deadline(Duration::from_secs(30));
+        let run = replicas.run(move |replica| {
+            if replica.rank() == 0 {
+                let trainer =
+                    Trainer::new(|_: &Device| Err::<Sequential, _>(invalid("a", "b", "c")));
+                let worker = Failing { others: &others };
+                let session = Session::new(&trainer.progress(false), replica, worker);
+                return session.train().map(|_| ());
+            }
+            let stop = replica.collective().barrier();
+            let reason = stop.as_ref().unwrap_err().to_string();
+            seen.lock().unwrap().send(reason).unwrap();
+            stopped.lock().unwrap().send(()).unwrap();
+            stop
+        });
+        assert_eq!(
+            run.unwrap_err().to_string(),
+            "colour is green, expected red"
+        );
+        let reason = reasons.recv().unwrap();
+        assert!(reason.contains("colour is green"), "{reason}");
     }
 }

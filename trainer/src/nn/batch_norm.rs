@@ -13,13 +13,14 @@ use super::{Initializer, Layer, ParameterShape, Pass};
 /// Training uses the statistics of the batch and follows them with running ones, which evaluation uses. With several
 /// replicas each uses **its own rows' statistics**, as PyTorch's DistributedDataParallel does by default; the running
 /// ones of rank 0 are those that count. So a network with this layer computes slightly different things with another
-/// number of replicas.
+/// number of replicas, unless it is [synchronized](Self::synchronized).
 ///
 /// Holds `scale` and `shift`, and `running_mean` and `running_variance`, which are not trained, each `[channels]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchNorm {
     momentum: f64,
     epsilon: f64,
+    synchronized: bool,
 }
 
 impl BatchNorm {
@@ -28,6 +29,7 @@ impl BatchNorm {
         Self {
             momentum: 0.9,
             epsilon: 1e-3,
+            synchronized: false,
         }
     }
 
@@ -42,6 +44,41 @@ impl BatchNorm {
     #[must_use]
     pub fn epsilon(self, epsilon: f64) -> Self {
         Self { epsilon, ..self }
+    }
+
+    /// Momentum and epsilon.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn settings(&self) -> (f64, f64) {
+        (self.momentum, self.epsilon)
+    }
+
+    /// Whether several replicas normalize with the statistics of all rows of the global batch, so that they compute what
+    /// one does. Costs two small sums over the replicas on the way forward and one on the way back, for which they wait
+    /// each time. Needs the [`Engine`](crate::engine::Engine): training on candle's tape is an error.
+    ///
+    /// ```
+    /// use candle_core::Device;
+    /// use feedline_trainer::nn::{BatchNorm, Conv2d, Flatten, Linear, Relu, Sequential};
+    ///
+    /// let network = Sequential::builder([3, 24, 24])
+    ///     .add(Conv2d::new(8, 3))
+    ///     .add(Relu)
+    ///     .add(BatchNorm::new().synchronized(true))
+    ///     .add(Flatten)
+    ///     .add(Linear::new(10))
+    ///     .build(1, &Device::Cpu)?;
+    /// # Ok::<(), feedline_trainer::Error>(())
+    /// ```
+    #[must_use]
+    pub fn synchronized(self, synchronized: bool) -> Self {
+        Self {
+            synchronized,
+            ..self
+        }
+    }
+
+    pub(crate) fn is_synchronized(&self) -> bool {
+        self.synchronized
     }
 
     /// 1 / √(variance + ε).
@@ -100,6 +137,11 @@ impl Layer for BatchNorm {
             candle_core::bail!("batch_norm has four parameters, not {}", parameters.len())
         };
         check_batch(self, input)?;
+        if self.synchronized && pass.is_training() {
+            candle_core::bail!(
+                "batch_norm: synchronized(true) needs the engine, which trains a Sequential of this crate's layers; on                  candle's tape, which trains everything else, a layer can't see other replicas' rows: leave it out there"
+            )
+        }
         let channels = input.dim(1)?;
         if let Some(own) = parameters.iter().find(|own| own.dims() != [channels]) {
             let found = own.dims();
@@ -259,6 +301,18 @@ mod tests {
             assert!((value - 2.0).abs() < 1e-3, "{value}");
         }
         assert_eq!(held[2].to_vec1::<f32>()?, [1.0, 2.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn on_candles_tape_synchronized_training_is_refused_and_evaluation_is_not() -> Result<()> {
+        let layer = BatchNorm::new().synchronized(true);
+        let held = parameters(&layer);
+        let input = Tensor::ones((1, 2, 1, 1), DType::F32, &Device::Cpu)?;
+        assert!(layer.forward(&input, &held, &Pass::evaluation()).is_ok());
+        let error = layer.forward(&input, &held, &Pass::training(0, 0, 0));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("needs the engine"), "{error}");
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, Var, WithDType};
 use rayon::prelude::*;
@@ -10,6 +12,8 @@ use super::geometry::Side;
 use super::layer::{check_batch, picture};
 use super::storage::{slice, with_slice};
 use super::{Layer, Padding, Pass, pooling};
+#[cfg(feature = "cuda")]
+use crate::cuda::tape;
 use crate::kernel::shape::{Picture, Pool};
 
 /// The largest value of each window: `[channels, height, width]` becomes smaller by the stride.
@@ -73,6 +77,8 @@ impl Layer for MaxPool2d {
         input.contiguous()?.apply_op1(Operation {
             sides: self.sides(height, width),
             places: Arc::default(),
+            #[cfg(feature = "cuda")]
+            on_gpu: OnGpu::default(),
         })
     }
 }
@@ -109,6 +115,9 @@ struct Operation {
     sides: [Side; 2],
     /// For each output, the place of its value in its channel of the input.
     places: Arc<Mutex<Vec<u32>>>,
+    /// The same on a GPU, where a place is in its window.
+    #[cfg(feature = "cuda")]
+    on_gpu: OnGpu,
 }
 
 impl CustomOp1 for Operation {
@@ -132,7 +141,28 @@ impl CustomOp1 for Operation {
         Ok((pooled, shape.into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (rows, channels, ..) = layout.shape().dims4()?;
+        let [vertical, horizontal] = &self.sides;
+        let (pooled, places) = tape::max_pool(&self.sides, storage, layout)?;
+        *self.on_gpu.lock().unwrap_or_else(PoisonError::into_inner) = Some(places);
+        let shape = (rows, channels, vertical.windows, horizontal.windows);
+        Ok((pooled, shape.into()))
+    }
+
     fn bwd(&self, input: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if input.device().is_cuda() {
+            let operation = Gradient {
+                sides: self.sides,
+                places: self.on_gpu.clone(),
+            };
+            return gradient
+                .contiguous()?
+                .apply_op1_no_bwd(&operation)
+                .map(Some);
+        }
         match input.dtype() {
             DType::F64 => self.scatter::<f64>(input, gradient).map(Some),
             _ => self.scatter::<f32>(input, gradient).map(Some),
@@ -197,6 +227,39 @@ impl Operation {
             Ok(())
         })?;
         Tensor::from_vec(scattered, input.shape(), input.device())
+    }
+}
+
+#[cfg(feature = "cuda")]
+type OnGpu = Arc<Mutex<Option<cudarc::driver::CudaSlice<u16>>>>;
+
+/// The way back on a GPU, of a gradient.
+#[cfg(feature = "cuda")]
+struct Gradient {
+    sides: [Side; 2],
+    places: OnGpu,
+}
+
+#[cfg(feature = "cuda")]
+impl CustomOp1 for Gradient {
+    fn name(&self) -> &'static str {
+        "max_pool2d_gradient"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        candle_core::bail!("this way back is that of a GPU")
+    }
+
+    fn cuda_fwd(&self, gradient: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (rows, channels, ..) = layout.shape().dims4()?;
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(places) = &*places else {
+            candle_core::bail!("max_pool2d went no way forward on this GPU")
+        };
+        let [vertical, horizontal] = &self.sides;
+        let scattered = tape::max_pool_gradient(&self.sides, places, gradient, layout)?;
+        let shape = (rows, channels, vertical.size, horizontal.size);
+        Ok((scattered, shape.into()))
     }
 }
 

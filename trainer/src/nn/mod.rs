@@ -29,7 +29,7 @@ mod convolution;
 mod dropout;
 pub(crate) mod flat;
 mod flatten;
-mod geometry;
+pub(crate) mod geometry;
 #[cfg(test)]
 mod gradients;
 mod layer;

@@ -2,7 +2,7 @@
 
 use candle_core::{Tensor, Var};
 
-use super::Pass;
+use super::{Pass, Sequential};
 use crate::engine::Engine;
 use crate::error::Result;
 
@@ -49,13 +49,23 @@ pub trait Model: Send + 'static {
     /// Everything the model holds, in the same order on every replica.
     fn parameters(&self) -> &[Parameter];
 
-    /// A faster way to train this model on the CPU, if there is one. It computes what [`forward`](Self::forward) and
-    /// candle's gradients do, rounding aside, and the trainer takes it instead of them.
+    /// The network that this model is, if it is nothing but layers one after the other: then the trainer need not call
+    /// [`forward`](Self::forward), but has an engine compute the same, rounding aside, several times as fast.
     ///
-    /// Only a [`Sequential`](super::Sequential) has one. A model of your own need not care; one that does nothing but hold
-    /// a `Sequential` can pass on that one's.
-    fn engine(&self) -> Option<Engine> {
+    /// A model of your own need not care; one that does nothing but hold a [`Sequential`] can return it.
+    fn sequential(&self) -> Option<&Sequential> {
         None
+    }
+
+    /// What trains this model fast on the CPU, if there is something: if it is a [`sequential`](Self::sequential) network
+    /// there, of layers that the engine knows.
+    fn engine(&self) -> Option<Engine> {
+        let network = self.sequential()?;
+        let on_cpu = |own: &Parameter| own.value.device().is_cpu();
+        match network.parameters().iter().all(on_cpu) {
+            true => Engine::new(network),
+            false => None,
+        }
     }
 }
 

@@ -45,6 +45,11 @@ impl Pass {
         self.training
     }
 
+    /// The training step, counted over all epochs.
+    pub(crate) fn step(&self) -> u64 {
+        self.step
+    }
+
     /// The key of the random choices for the batch's row `row`.
     pub fn key(&self, row: usize) -> [u64; 4] {
         let row = self.first_row + row;

@@ -1,10 +1,16 @@
 //! The rectifier.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, Var, WithDType};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, Var, WithDType,
+};
 
-use super::storage::{slice, with_slice};
+use super::storage::slice;
 use super::{Layer, Pass};
+#[cfg(feature = "cuda")]
+use crate::cuda::tape;
 
 /// max(0, x) on every element.
 ///
@@ -42,11 +48,15 @@ impl CustomOp1 for Operation {
         Ok((rectified, layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let rectified = tape::rectify(storage, layout)?;
+        Ok((rectified, layout.shape().clone()))
+    }
+
     fn bwd(&self, _input: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        match output.dtype() {
-            DType::F64 => passed::<f64>(output, gradient).map(Some),
-            _ => passed::<f32>(output, gradient).map(Some),
-        }
+        let gradient = gradient.contiguous()?;
+        output.apply_op2_no_bwd(&gradient, &Passed).map(Some)
     }
 }
 
@@ -58,17 +68,52 @@ fn rectify<T: WithDType>(storage: &CpuStorage, layout: &Layout) -> Result<CpuSto
     Ok(T::to_cpu_storage_owned(rectified.collect()))
 }
 
-/// What of the gradient passes.
-fn passed<T: WithDType>(output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+/// What of the gradient passes, by what came out.
+struct Passed;
+
+impl CustomOp2 for Passed {
+    fn name(&self) -> &'static str {
+        "relu_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        output: &CpuStorage,
+        output_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (output, gradient) = ((output, output_layout), (gradient, gradient_layout));
+        let passed = match output.0.dtype() {
+            DType::F64 => passed::<f64>(output, gradient)?,
+            _ => passed::<f32>(output, gradient)?,
+        };
+        Ok((passed, output_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        output: &CudaStorage,
+        output_layout: &Layout,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let passed = tape::passed((output, output_layout), (gradient, gradient_layout))?;
+        Ok((passed, output_layout.shape().clone()))
+    }
+}
+
+fn passed<T: WithDType>(
+    (output, output_layout): (&CpuStorage, &Layout),
+    (gradient, gradient_layout): (&CpuStorage, &Layout),
+) -> Result<CpuStorage> {
     let zero = T::zero();
-    let passed = with_slice(output, |output: &[T]| {
-        with_slice(gradient, |gradient: &[T]| {
-            let passed = output.iter().zip(gradient);
-            let passed = passed.map(|(&y, &g)| if y > zero { g } else { zero });
-            Ok(passed.collect::<Vec<_>>())
-        })
-    })?;
-    Tensor::from_vec(passed, output.shape(), output.device())
+    let output = slice::<T>(output, output_layout)?;
+    let gradient = slice::<T>(gradient, gradient_layout)?;
+    let passed = output.iter().zip(gradient);
+    let passed = passed.map(|(&y, &g)| if y > zero { g } else { zero });
+    Ok(T::to_cpu_storage_owned(passed.collect()))
 }
 
 #[cfg(test)]

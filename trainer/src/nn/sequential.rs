@@ -8,7 +8,6 @@ use feedline_pipeline::Random;
 
 use super::summary::Row;
 use super::{Layer, Model, Parameter, Pass, Summary};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 
 /// A network of layers, one after the other; made by [`Sequential::builder`].
@@ -201,9 +200,8 @@ impl Model for Sequential {
         &self.parameters
     }
 
-    fn engine(&self) -> Option<Engine> {
-        let on_cpu = self.values.iter().all(|own| own.device().is_cpu());
-        if on_cpu { Engine::new(self) } else { None }
+    fn sequential(&self) -> Option<&Sequential> {
+        Some(self)
     }
 }
 

@@ -20,6 +20,6 @@ pub(super) fn with_slice<T: WithDType, R>(
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         candle_core::Storage::Cpu(storage) => with(slice(storage, layout)?),
-        _ => bail!("feedline's layers run on the CPU only, so far"),
+        _ => bail!("this way of a layer is that of the CPU"),
     }
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Optimizer, begin, check_decay, check_learning_rate};
+use super::{CHUNK, Optimizer, Rule, begin, check_decay, check_learning_rate};
 use crate::error::{Result, invalid};
 use crate::kernel::{Isa, Kernel, Vector, run};
 
@@ -70,23 +70,38 @@ impl Optimizer for Adam {
     fn step(&mut self, parameters: &mut [f32], gradients: &[f32], learning_rate_factor: f32) {
         self.step_with(Isa::detect(), parameters, gradients, learning_rate_factor);
     }
+
+    fn rule(&self) -> Option<Rule> {
+        (self.steps == 0).then_some(Rule::Adam {
+            learning_rate: self.learning_rate,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+        })
+    }
 }
 
 impl Adam {
+    /// How far the step of this number, from 1, goes: the running means begin as zeros, which is made up for here.
+    pub(crate) fn rate(learning_rate: f32, factor: f32, betas: [f32; 2], step: i32) -> f32 {
+        let [unbiased1, unbiased2] = betas.map(|beta| 1.0 - f64::from(beta).powi(step));
+        let rate = f64::from(learning_rate) * f64::from(factor);
+        (rate * unbiased2.sqrt() / unbiased1) as f32
+    }
+
     fn step_with(&mut self, isa: Isa, parameters: &mut [f32], gradients: &[f32], factor: f32) {
         begin(&mut self.means, parameters, gradients);
         begin(&mut self.squares, parameters, gradients);
         self.steps = self.steps.saturating_add(1);
-        let unbiased = |beta: f32| 1.0 - f64::from(beta).powi(self.steps);
-        let rate = f64::from(self.learning_rate) * f64::from(factor);
-        let rate = rate * unbiased(self.beta2).sqrt() / unbiased(self.beta1);
+        let betas = [self.beta1, self.beta2];
+        let rate = Self::rate(self.learning_rate, factor, betas, self.steps);
         let rows = parameters.par_chunks_mut(CHUNK);
         let rows = rows.zip(gradients.par_chunks(CHUNK));
         let rows = rows.zip(self.means.par_chunks_mut(CHUNK));
         let rows = rows.zip(self.squares.par_chunks_mut(CHUNK));
         rows.for_each(|(((parameters, gradients), means), squares)| {
             let update = Update {
-                rate: rate as f32,
+                rate,
                 beta1: self.beta1,
                 beta2: self.beta2,
                 epsilon: self.epsilon,

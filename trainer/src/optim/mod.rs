@@ -1,10 +1,12 @@
 //! How gradients change parameters, and how far at which step.
 
 mod adam;
+mod rule;
 mod schedule;
 mod sgd;
 
 pub use adam::Adam;
+pub use rule::Rule;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
 
@@ -45,6 +47,12 @@ pub trait Optimizer: Debug + Clone + Send + Sync + 'static {
     ///
     /// If there are more or fewer gradients than parameters, or of either than at the step before.
     fn step(&mut self, parameters: &mut [f32], gradients: &[f32], learning_rate_factor: f32);
+
+    /// The same rule for a device that has kernels for it, if it is one of those and has not made a step: what it keeps
+    /// for each parameter is there then, and begins as zeros. `None`, unless it is overridden.
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
 }
 
 /// Makes what a rule keeps for each parameter at the first step, and compares lengths at all.

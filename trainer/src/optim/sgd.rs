@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Optimizer, begin, check_decay, check_learning_rate};
+use super::{CHUNK, Optimizer, Rule, begin, check_decay, check_learning_rate};
 use crate::error::Result;
 use crate::kernel::{Isa, Kernel, Vector, run};
 
@@ -51,6 +51,14 @@ impl Optimizer for Sgd {
 
     fn step(&mut self, parameters: &mut [f32], gradients: &[f32], learning_rate_factor: f32) {
         self.step_with(Isa::detect(), parameters, gradients, learning_rate_factor);
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        self.velocities.is_empty().then_some(Rule::Sgd {
+            learning_rate: self.learning_rate,
+            momentum: self.momentum,
+            nesterov: self.nesterov,
+        })
     }
 }
 

@@ -1,5 +1,10 @@
 //! Replicas: the same code on several devices at once.
 
+mod devices;
+#[cfg(test)]
+pub(crate) mod equivalence;
+#[cfg(test)]
+mod gpu_tests;
 mod replica;
 #[cfg(test)]
 mod tests;
@@ -12,12 +17,11 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
 use rayon::ThreadPoolBuilder;
 
-use crate::collective::ThreadCollective;
 use crate::error::{Error, Result, invalid};
-use replica::panicked;
+use devices::Devices;
+pub(crate) use replica::panicked;
 
 /// On which devices to train, one replica on each.
 ///
@@ -37,27 +41,80 @@ use replica::panicked;
 /// A CPU replica computes on [threads](Self::threads) of its own: all that uses rayon in it, candle's products of
 /// matrices and convolutions included, stays on them. One thing is shared: candle 0.11 hands element-wise operations on
 /// 65,536 numbers and more to a pool of which a process has one, and `CANDLE_NUM_THREADS` limits that.
+///
+/// A GPU replica computes on a stream of its own of one GPU; it has threads, too, for what the host does for it. One process
+/// drives all GPUs.
 #[derive(Debug, Clone)]
 pub struct Replicas {
-    devices: Vec<Device>,
+    devices: Devices,
     /// Whether fewer will do.
     flexible: bool,
     /// Of each replica; the cores are shared out if nothing was said.
     threads: Option<usize>,
     deadline: Duration,
+    /// Why they are none, where they were looked for.
+    without_gpus: Option<String>,
 }
 
-/// How long a replica waits for the others, unless [`Replicas::deadline`] says otherwise: 10 minutes.
-pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(600);
+/// How long a replica waits for the others, unless [`Replicas::deadline`] says otherwise: 1 minute.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a failed run waits for the replicas that have not stopped yet; less if the deadline is shorter.
 const GRACE: Duration = Duration::from_secs(10);
 
 impl Replicas {
-    /// All that this machine offers: one CPU replica per processor core, or as many as there is work for. Training takes
-    /// fewer where a batch has fewer rows, or a set fewer samples. (This version has no GPU replicas.)
+    /// All that this machine offers: in a build with the feature `nccl` one replica on each GPU that this process may use,
+    /// if there is any; else one CPU replica per processor core. It is as many as there is work for: training takes fewer
+    /// where a batch has fewer rows, or a set fewer samples.
+    ///
+    /// Printed, it says why there are no GPUs in a build that could use them.
     pub fn auto() -> Self {
-        Self::up_to(cores())
+        Self::gpus().unwrap_or_else(|error| Self {
+            without_gpus: match error {
+                Error::Unavailable { .. } => None,
+                error => Some(error.to_string()),
+            },
+            ..Self::up_to(cores())
+        })
+    }
+
+    /// One replica on each GPU that this process may use (the environment variable `CUDA_VISIBLE_DEVICES` can name
+    /// some), or as many as there is work for.
+    ///
+    /// ```
+    /// use feedline_trainer::Replicas;
+    ///
+    /// match Replicas::gpus() {
+    ///     Ok(replicas) => println!("training on {replicas}"),
+    ///     Err(error) => println!("{error}"),
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] in a build without the feature `nccl`; [`NoGpu`](feedline_pipeline::Error::NoGpu) of the
+    /// pipeline, in [`Error::Pipeline`], if there is none.
+    pub fn gpus() -> Result<Self> {
+        Ok(Self::flexible(Devices::gpus()?))
+    }
+
+    /// Replicas on this many GPUs, neither more nor fewer: those with the lowest numbers of all that this process may use.
+    ///
+    /// # Errors
+    ///
+    /// As [`gpus`](Self::gpus); [`Error::InvalidArgument`] if `count` is 0, or there are not so many.
+    pub fn gpu_count(count: usize) -> Result<Self> {
+        let mut devices = Devices::gpus()?;
+        let visible = devices.count();
+        if !(1..=visible).contains(&count) {
+            let expected = format!("from 1 to {visible}, which this process may use");
+            return Err(invalid("number of GPUs", count, expected));
+        }
+        devices.truncate(count);
+        Ok(Self {
+            flexible: false,
+            ..Self::flexible(devices)
+        })
     }
 
     /// This many replicas on the CPU, neither more nor fewer.
@@ -76,11 +133,17 @@ impl Replicas {
     }
 
     pub(crate) fn up_to(count: usize) -> Self {
+        Self::flexible(Devices::Cpu(count))
+    }
+
+    /// These, or fewer.
+    fn flexible(devices: Devices) -> Self {
         Self {
-            devices: vec![Device::Cpu; count],
+            devices,
             flexible: true,
             threads: None,
             deadline: DEFAULT_DEADLINE,
+            without_gpus: None,
         }
     }
 
@@ -127,7 +190,7 @@ impl Replicas {
 
     /// The number of replicas; of [`auto`](Self::auto), the most that there can be.
     pub fn world_size(&self) -> usize {
-        self.devices.len()
+        self.devices.count()
     }
 
     /// The replicas for work of which there are only so many parts: fewer of them if that was left open.
@@ -148,7 +211,8 @@ impl Replicas {
     /// # Errors
     ///
     /// [`Error::ReplicaPanicked`], or the error of the replica that failed first by itself; if there is none,
-    /// [`Error::Deadline`]. The others are stopped when they next call their collective.
+    /// [`Error::Deadline`]. The others are stopped when they next call their collective, or wait in it: on GPUs also where a
+    /// device waits for another's.
     ///
     /// A replica that hangs where the others do not wait for it, or one that is alone, is waited for without end. One
     /// that the others miss makes this function fail after the deadline and a few seconds in which it may still say
@@ -158,20 +222,19 @@ impl Replicas {
         &self,
         work: impl Fn(&Replica) -> Result<T> + Send + Sync + 'static,
     ) -> Result<Vec<T>> {
-        let group = ThreadCollective::group(self.world_size(), self.deadline)?;
+        let seats = self.devices.seats(self.deadline)?;
         let work = Arc::new(work);
         let (sender, finished) = mpsc::channel();
-        for (collective, device) in group.into_iter().zip(&self.devices) {
-            let replica = Replica::new(device.clone(), Box::new(collective));
+        for seat in seats {
             let (work, sender) = (Arc::clone(&work), sender.clone());
-            let rank = replica.rank();
+            let rank = seat.rank();
             let pool = ThreadPoolBuilder::new()
                 .num_threads(self.threads_per_replica())
                 .thread_name(move |thread| format!("replica-{rank}-{thread}"))
                 // A replica's panics are caught; one beyond that leaves its result out.
                 .panic_handler(|_| {})
                 .build()
-                // The replicas that run already stop, as this one's end of the collective is dropped.
+                // The replicas that run already stop, as this one's seat is dropped.
                 .map_err(|error| {
                     invalid(
                         "threads per replica",
@@ -181,7 +244,7 @@ impl Replicas {
                 })?;
             // The pool's threads end when this is done.
             pool.spawn(move || {
-                let result = replica.run(&*work);
+                let result = seat.run(&*work);
                 // Nobody listens any more if another's failure was reported without this one's.
                 let _ = sender.send((rank, result));
             });
@@ -192,7 +255,7 @@ impl Replicas {
 
     /// What all replicas return, or the failure that matters most.
     fn collect<T>(&self, finished: &Receiver<(usize, Result<T>)>) -> Result<Vec<T>> {
-        let mut values: Vec<Option<T>> = self.devices.iter().map(|_| None).collect();
+        let mut values: Vec<Option<T>> = (0..self.world_size()).map(|_| None).collect();
         let mut failure: Option<(Error, Instant)> = None;
         loop {
             let next = match &failure {
@@ -231,21 +294,25 @@ fn cores() -> usize {
 fn cause(error: &Error) -> u8 {
     match error {
         Error::Aborted { .. } => 0,
-        Error::Deadline { .. } => 1,
-        _ => 2,
+        // Its GPU may have waited for another's.
+        Error::Pipeline(feedline_pipeline::Error::GpuStalled { .. }) => 1,
+        Error::Deadline { .. } => 2,
+        _ => 3,
     }
 }
 
 impl fmt::Display for Replicas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.world_size();
         let most = if self.flexible { "up to " } else { "" };
-        let plural = if count == 1 { "" } else { "s" };
-        write!(f, "{most}{count} CPU replica{plural}")?;
+        write!(f, "{most}{}", self.devices)?;
         match self.threads {
+            None => {}
+            Some(1) => f.write_str(" of 1 thread")?,
+            Some(threads) => write!(f, " of {threads} threads")?,
+        }
+        match &self.without_gpus {
+            Some(reason) => write!(f, " ({reason})"),
             None => Ok(()),
-            Some(1) => f.write_str(" of 1 thread"),
-            Some(threads) => write!(f, " of {threads} threads"),
         }
     }
 }

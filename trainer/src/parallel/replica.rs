@@ -2,22 +2,46 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use candle_core::Device;
+#[cfg(feature = "nccl")]
+use feedline_pipeline::cuda::Gpu;
 
+use super::devices::Seat;
 use crate::collective::Collective;
+#[cfg(feature = "nccl")]
+use crate::collective::Communicator;
 use crate::error::{Error, Result};
 
 /// One of several copies of the same work.
 #[derive(Debug)]
 pub struct Replica {
     device: Device,
-    collective: Box<dyn Collective>,
+    collective: Arc<dyn Collective>,
+    /// The same, of a replica on a GPU.
+    #[cfg(feature = "nccl")]
+    communicator: Option<Arc<Communicator>>,
 }
 
 impl Replica {
-    pub(super) fn new(device: Device, collective: Box<dyn Collective>) -> Self {
-        Self { device, collective }
+    pub(super) fn new(device: Device, collective: impl Collective + 'static) -> Self {
+        Self {
+            device,
+            collective: Arc::new(collective),
+            #[cfg(feature = "nccl")]
+            communicator: None,
+        }
+    }
+
+    #[cfg(feature = "nccl")]
+    pub(super) fn on_gpu(device: Device, communicator: Communicator) -> Self {
+        let communicator = Arc::new(communicator);
+        Self {
+            device,
+            collective: communicator.clone(),
+            communicator: Some(communicator),
+        }
     }
 
     /// This replica's number, from 0.
@@ -35,24 +59,49 @@ impl Replica {
         &self.device
     }
 
+    /// The GPU on which this replica computes, on the same stream as [`device`](Self::device); of a CPU replica none.
+    #[cfg(feature = "nccl")]
+    pub fn gpu(&self) -> Option<&Gpu> {
+        self.communicator.as_deref().map(Communicator::gpu)
+    }
+
+    /// The connection to the others for values in a GPU's memory, if this replica computes on one.
+    #[cfg(feature = "nccl")]
+    pub fn communicator(&self) -> Option<&Arc<Communicator>> {
+        self.communicator.as_ref()
+    }
+
     /// The connection to the others.
     pub fn collective(&self) -> &dyn Collective {
         &*self.collective
     }
 
-    /// Calls `work`. If that fails or panics, the others learn of it.
-    pub(super) fn run<T>(&self, work: impl Fn(&Self) -> Result<T>) -> Result<T> {
-        let result = catch_unwind(AssertUnwindSafe(|| work(self)))
-            .unwrap_or_else(|panic| Err(panicked(self.rank(), &*panic)));
+    /// The same connection, to keep: calls through it are calls of [`collective`](Self::collective).
+    pub fn shared_collective(&self) -> Arc<dyn Collective> {
+        Arc::clone(&self.collective)
+    }
+}
+
+impl Seat {
+    /// Calls `work` with the replica that takes this seat. If that fails or panics, the others learn of it.
+    pub(super) fn run<T>(self, work: impl Fn(&Replica) -> Result<T>) -> Result<T> {
+        let rank = self.rank();
+        let replica = caught(rank, || self.replica())?;
+        let result = caught(rank, || work(&replica));
         if let Err(error) = &result {
-            self.collective.abort(&error.to_string());
+            replica.collective.abort(&error.to_string());
         }
         result
     }
 }
 
+/// What `work` returns; its panic is an error.
+fn caught<T>(rank: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(rank, &*panic)))
+}
+
 /// The error for a panic's payload.
-pub(super) fn panicked(rank: usize, panic: &(dyn Any + Send)) -> Error {
+pub(crate) fn panicked(rank: usize, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Error::ReplicaPanicked {

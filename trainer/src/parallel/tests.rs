@@ -1,6 +1,7 @@
 //! Tests of running replicas.
 
 use super::*;
+use crate::collective::{Phase, Place};
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -55,7 +56,7 @@ fn a_replica_that_never_returns_does_not_hide_the_error() {
     let Err(Error::Deadline { missing, .. }) = error else {
         panic!("{error:?}")
     };
-    assert!(missing.contains(&1), "{missing:?}");
+    assert!(missing.iter().any(|own| own.rank == 1), "{missing:?}");
     drop(release);
 }
 
@@ -76,6 +77,22 @@ fn what_made_a_replica_late_matters_more_than_that_it_was_late() {
     let replicas = Replicas::cpu(2).unwrap().deadline(Duration::from_secs(1));
     let error = replicas.run(fail_late).unwrap_err();
     assert_eq!(error.to_string(), "colour is green, expected red");
+}
+
+#[test]
+fn who_is_missing_matters_more_than_the_gpu_that_waits_for_it() {
+    let waited = Duration::from_secs(1);
+    let stalled = Error::Pipeline(feedline_pipeline::Error::GpuStalled { waited });
+    let deadline = Error::Deadline {
+        rank: 0,
+        place: Place {
+            step: 7,
+            phase: Phase::Evaluation,
+        },
+        missing: Vec::new(),
+        waited,
+    };
+    assert!(cause(&stalled) < cause(&deadline));
 }
 
 #[test]

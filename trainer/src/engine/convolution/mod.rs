@@ -5,6 +5,7 @@ mod backward;
 use rayon::prelude::*;
 
 use super::stage::{Data, Moment, Places, Rows, Stage, block_rows, chunk_rows};
+use crate::error::Result;
 use crate::kernel::border::Border;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::data_gradient::DataGradient;
@@ -91,6 +92,10 @@ impl Stage for ConvolutionStage {
         self.pool.map_or(self.shape.output, |pool| pool.output)
     }
 
+    fn first_value(&self) -> Option<usize> {
+        Some(self.places.weight.start)
+    }
+
     fn prepare(&mut self, moment: &Moment<'_>, values: &[f32], back: bool) {
         self.isa = moment.isa;
         let (isa, shape, weights) = (self.isa, &self.shape, &values[self.places.weight.clone()]);
@@ -111,7 +116,13 @@ impl Stage for ConvolutionStage {
         }
     }
 
-    fn forward(&mut self, moment: &Moment<'_>, _: Data<'_>, input: &[f32], output: &mut [f32]) {
+    fn forward(
+        &mut self,
+        moment: &Moment<'_>,
+        _: Data<'_>,
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()> {
         let block = block_rows(moment.rows);
         let own = self.output().len();
         let mut pooled_from = std::mem::take(&mut self.pooled_from);
@@ -143,6 +154,7 @@ impl Stage for ConvolutionStage {
                 }),
         }
         self.pooled_from = pooled_from;
+        Ok(())
     }
 
     fn backward(
@@ -152,7 +164,7 @@ impl Stage for ConvolutionStage {
         rows: Rows<'_>,
         d_input: Option<&mut [f32]>,
         gradients: &mut [f32],
-    ) {
+    ) -> Result<()> {
         self.add_up_chunks(moment.rows, rows, d_input);
         let chunks = &self.chunks[..moment.rows.div_ceil(chunk_rows(moment.rows))];
         let (weight, bias) = self.places.split(gradients);
@@ -162,5 +174,6 @@ impl Stage for ConvolutionStage {
             let sums = bias.iter_mut().zip(&*chunk.bias);
             sums.for_each(|(sum, x)| *sum += x);
         }
+        Ok(())
     }
 }

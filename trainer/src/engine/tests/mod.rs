@@ -2,7 +2,8 @@
 
 mod differences;
 mod errors;
-mod naive;
+pub(crate) mod naive;
+mod ready;
 mod reproducible;
 mod reuse;
 mod tape;
@@ -20,10 +21,10 @@ use naive::Naive;
 
 /// What a step on a batch comes to.
 #[derive(Debug, PartialEq)]
-struct Step {
-    totals: Totals,
-    gradients: Vec<f32>,
-    statistics: Vec<f32>,
+pub(crate) struct Step {
+    pub(crate) totals: Totals,
+    pub(crate) gradients: Vec<f32>,
+    pub(crate) statistics: Vec<f32>,
 }
 
 fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
@@ -31,19 +32,19 @@ fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     pool.build().unwrap().install(work)
 }
 
-const SHARE: f32 = 0.1;
+pub(crate) const SHARE: f32 = 0.1;
 
 /// Pictures and labels, and what they are for.
-struct Rows {
-    images: Vec<f32>,
-    labels: Vec<u32>,
-    pass: Pass,
+pub(crate) struct Rows {
+    pub(crate) images: Vec<f32>,
+    pub(crate) labels: Vec<u32>,
+    pub(crate) pass: Pass,
 }
 
 impl Rows {
     /// Random numbers, or random small integers, which computers add and multiply without rounding: so that there are
     /// ties.
-    fn new(network: &Sequential, rows: usize, ties: bool, random: &mut Random) -> Self {
+    pub(crate) fn new(network: &Sequential, rows: usize, ties: bool, random: &mut Random) -> Self {
         let classes = logits(network);
         let mut draw = |_| match ties {
             true => random.below(3) as f32,
@@ -61,7 +62,7 @@ impl Rows {
 }
 
 /// Gives parameters other values: those that `values` returns for as many numbers as it has.
-fn set(network: &Sequential, mut values: impl FnMut(&Parameter) -> Option<Vec<f32>>) {
+pub(crate) fn set(network: &Sequential, mut values: impl FnMut(&Parameter) -> Option<Vec<f32>>) {
     for parameter in network.parameters() {
         if let Some(values) = values(parameter) {
             let shape = parameter.value.shape();
@@ -75,7 +76,7 @@ fn logits(network: &Sequential) -> usize {
     Engine::new(network).unwrap().logits().channels
 }
 
-fn engine_step(network: &Sequential, rows: &Rows, isa: Isa, threads: usize) -> Step {
+pub(crate) fn engine_step(network: &Sequential, rows: &Rows, isa: Isa, threads: usize) -> Step {
     let mut engine = Engine::new(network).unwrap().isa(isa);
     let (values, mut statistics) = Engine::read(network).unwrap();
     let mut gradients = vec![f32::NAN; values.len()];
@@ -102,7 +103,7 @@ fn engine_step(network: &Sequential, rows: &Rows, isa: Isa, threads: usize) -> S
 }
 
 /// The same on candle's tape, in `f64`.
-fn tape_step(network: &Sequential, rows: &Rows) -> Step {
+pub(crate) fn tape_step(network: &Sequential, rows: &Rows) -> Step {
     let network = network.to_f64();
     let mut shape = vec![rows.labels.len()];
     shape.extend(network.input());
@@ -137,7 +138,12 @@ fn tape_step(network: &Sequential, rows: &Rows) -> Step {
 
 /// The largest difference of each parameter's gradients, as a share of the largest of them; or of `floor` times the
 /// largest of the network, as there are gradients that are nothing but the rounding of what cancels out.
-fn worst(network: &Sequential, found: &[f32], expected: &[f32], floor: f32) -> (f64, String) {
+pub(crate) fn worst(
+    network: &Sequential,
+    found: &[f32],
+    expected: &[f32],
+    floor: f32,
+) -> (f64, String) {
     let (mut worst, mut start) = ((0.0, String::new()), 0);
     let largest = |own: &[f32]| own.iter().fold(0.0f32, |most, x| most.max(x.abs()));
     let floor = floor * largest(expected).max(SHARE);
@@ -206,19 +212,19 @@ fn assert_agrees(input: [usize; 3], ops: Vec<Op>, network: &Sequential, rows: &R
 
 /// One convolution and what may stand behind it.
 #[derive(Debug, Clone)]
-struct Block {
-    norm_before: bool,
-    filters: usize,
-    kernel: usize,
-    stride: usize,
-    same: bool,
-    relu: usize,
-    pool: Option<(usize, usize, bool)>,
-    norm: bool,
-    dropout: bool,
+pub(crate) struct Block {
+    pub(crate) norm_before: bool,
+    pub(crate) filters: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) same: bool,
+    pub(crate) relu: usize,
+    pub(crate) pool: Option<(usize, usize, bool)>,
+    pub(crate) norm: bool,
+    pub(crate) dropout: bool,
 }
 
-fn block() -> impl Strategy<Value = Block> {
+pub(crate) fn block() -> impl Strategy<Value = Block> {
     let kernel = (1usize..40, 1usize..6, 1usize..3, any::<bool>());
     let pool = prop::option::of((1usize..4, 1usize..4, any::<bool>()));
     let rest = (0usize..3, pool, any::<bool>(), any::<bool>(), any::<bool>());
@@ -244,7 +250,7 @@ fn padding(same: bool) -> Padding {
 
 /// A layer of a network, for whoever builds it or computes it by loops of their own.
 #[derive(Debug, Clone, Copy)]
-enum Op {
+pub(crate) enum Op {
     Convolution {
         filters: usize,
         kernel: usize,
@@ -264,7 +270,7 @@ enum Op {
 }
 
 /// The layers of these blocks, and two fully connected ones behind them.
-fn ops(blocks: &[Block], hidden: usize) -> Vec<Op> {
+pub(crate) fn ops(blocks: &[Block], hidden: usize) -> Vec<Op> {
     let mut ops = Vec::new();
     for block in blocks {
         let &Block {
@@ -296,7 +302,7 @@ fn ops(blocks: &[Block], hidden: usize) -> Vec<Op> {
 }
 
 /// A network of these layers, if they fit each other.
-fn network(input: [usize; 3], ops: &[Op], seed: u64) -> Option<Sequential> {
+pub(crate) fn network(input: [usize; 3], ops: &[Op], seed: u64) -> Option<Sequential> {
     let mut builder = Sequential::builder(input);
     for &op in ops {
         builder = match op {

@@ -4,22 +4,22 @@ use super::*;
 
 /// A network as its layers' settings.
 #[derive(Debug)]
-pub(super) struct Naive {
-    pub(super) input: [usize; 3],
-    pub(super) ops: Vec<Op>,
+pub(crate) struct Naive {
+    pub(crate) input: [usize; 3],
+    pub(crate) ops: Vec<Op>,
     /// What [`numbers`] returns for those that are not trained: evaluation takes them.
-    pub(super) statistics: Vec<Vec<f64>>,
+    pub(crate) statistics: Vec<Vec<f64>>,
 }
 
 /// What a forward pass comes to.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// `SHARE` times the sum of the cross-entropies.
-    pub(super) loss: f64,
+    pub(crate) loss: f64,
     /// Which side every rectifier was on, and which place every pool took.
-    pub(super) pattern: Vec<usize>,
+    pub(crate) pattern: Vec<usize>,
     /// How far the nearest of them was from another choice.
-    pub(super) margin: f64,
+    pub(crate) margin: f64,
 }
 
 /// A batch on its way: `[rows][channels][height][width]`.
@@ -31,7 +31,7 @@ struct Flow {
 }
 
 /// The numbers of all parameters that are trained, or of the others.
-pub(super) fn numbers(network: &Sequential, trained: bool) -> Vec<Vec<f64>> {
+pub(crate) fn numbers(network: &Sequential, trained: bool) -> Vec<Vec<f64>> {
     let parameters = network.parameters().iter();
     let flat = parameters
         .filter(|own| own.trainable == trained)
@@ -44,7 +44,7 @@ pub(super) fn numbers(network: &Sequential, trained: bool) -> Vec<Vec<f64>> {
 
 impl Naive {
     /// Forward, with these parameters that are trained.
-    pub(super) fn run(&self, parameters: &[Vec<f64>], rows: &Rows) -> Outcome {
+    pub(crate) fn run(&self, parameters: &[Vec<f64>], rows: &Rows) -> Outcome {
         let mut flow = Flow {
             shape: self.input,
             numbers: rows.images.iter().map(|&x| x.into()).collect(),

@@ -1,0 +1,143 @@
+//! A replica that is fed through the host's memory: on the CPU, or on candle's tape.
+
+use std::time::{Duration, Instant};
+
+use feedline_pipeline::Loader;
+use feedline_pipeline::loader::LoaderBuilder;
+
+use super::learner::{Learner, Rows};
+use super::worker::{Epoch, StepRecord, Sums, Worker};
+use super::{Trainer, loaders, tape};
+use crate::collective::{Buckets, Collective, Phase, Reducer};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::fit::Input;
+use crate::nn::{Model, Pass};
+use crate::optim::Optimizer;
+use crate::parallel::Replica;
+
+/// A replica that is fed through the host's memory.
+pub(super) struct HostWorker<'a, M, O> {
+    collective: &'a dyn Collective,
+    learner: Learner<M>,
+    optimizer: O,
+    train: Loader,
+    test: Option<Loader>,
+    seed: u64,
+    /// The gradients side by side, then the loss and the number of right answers.
+    sums: Vec<f32>,
+    reducer: Reducer,
+}
+
+impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
+    /// Builds everything and tries it out, so that what can't work fails before training starts.
+    pub(super) fn new<F>(
+        trainer: &Trainer<F, O>,
+        replica: &'a Replica,
+        model: M,
+        train: &Input,
+        test: Option<&Input>,
+    ) -> Result<Self> {
+        let (train_loader, test_loader) = loaders::describe(trainer, replica, train, test)?;
+        let train_loader = train_loader.build()?;
+        let test_loader = test_loader.map(LoaderBuilder::build).transpose()?;
+        let classes = train.source.classes();
+        let try_out = |set, loader: &Loader| {
+            tape::try_out(&model, set, loader.plan().shape, classes, replica.device())
+        };
+        try_out("training", &train_loader)?;
+        if let Some(test_loader) = &test_loader {
+            try_out("test", test_loader)?;
+        }
+        let learner = Learner::new(model, replica)?;
+        // The tape has all gradients at the end only.
+        let overlap = trainer.overlap.unwrap_or(false) && learner.has_engine();
+        let (lengths, sizes) = (learner.lengths(), trainer.bucket_sizes);
+        let buckets = Buckets::with_sizes(lengths, Engine::TOTALS, sizes);
+        Ok(Self {
+            collective: replica.collective(),
+            learner,
+            optimizer: trainer.optimizer.clone(),
+            train: train_loader,
+            test: test_loader,
+            seed: trainer.seed,
+            sums: vec![0.0; buckets.length()],
+            reducer: Reducer::new(replica.shared_collective(), buckets, overlap)?,
+        })
+    }
+}
+
+impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
+    fn steps_per_epoch(&self) -> usize {
+        self.train.plan().steps
+    }
+
+    fn train(
+        &mut self,
+        epoch: &Epoch<'_>,
+        done: &mut dyn FnMut(StepRecord) -> Result<()>,
+    ) -> Result<Duration> {
+        let mut waited = Duration::ZERO;
+        let mut batches = self.train.epoch(epoch.number);
+        for (step, number) in (0..epoch.steps).zip(epoch.first_step..) {
+            let before = Instant::now();
+            self.collective.note(number, Phase::Data);
+            let Some(batch) = batches.next().transpose()? else {
+                break;
+            };
+            waited += before.elapsed();
+
+            let info = batch.info();
+            let pass = Pass::training(self.seed, number, info.first_row);
+            let share = (1.0 / info.global_samples as f64) as f32;
+            self.collective.note(number, Phase::Gradients);
+            let (sums, reducer) = (&mut self.sums, &mut self.reducer);
+            reducer.begin(number)?;
+            let ready = &mut |from, sums: &[f32]| reducer.ready(from, sums);
+            self.learner
+                .gradients(Rows::of(&batch), share, &pass, sums, ready)?;
+            reducer.join(sums)?;
+            let (gradients, totals) = sums.split_at(sums.len() - Engine::TOTALS);
+            let sums = Sums {
+                loss: totals[0].into(),
+                correct: totals[1].into(),
+                samples: info.global_samples as f64,
+            };
+            // Before the step: a loss that is no number must not reach the parameters.
+            done(StepRecord { step, sums })?;
+            self.collective.note(number, Phase::Optimizer);
+            let factor = (epoch.factor)(number);
+            self.learner.step(&mut self.optimizer, gradients, factor)?;
+        }
+        Ok(waited)
+    }
+
+    fn evaluate(&mut self, epoch: u64, steps: u64) -> Result<Option<Sums>> {
+        let Some(loader) = &mut self.test else {
+            return Ok(None);
+        };
+        self.collective.note(steps, Phase::Statistics);
+        self.learner.share_statistics(self.collective)?;
+        self.collective.note(steps, Phase::Evaluation);
+        let mut sums = Sums::default();
+        for batch in loader.epoch(epoch) {
+            let batch = batch?;
+            let rows = Rows::of(&batch);
+            // In the last batch all of a replica's rows may be padding.
+            if rows.labels.is_empty() {
+                continue;
+            }
+            let totals = self.learner.evaluate(rows)?;
+            sums.add(Sums {
+                loss: totals.loss,
+                correct: totals.correct as f64,
+                samples: rows.labels.len() as f64,
+            });
+        }
+        sums.over_all(self.collective).map(Some)
+    }
+
+    fn finish(self) -> Result<M> {
+        self.learner.finish()
+    }
+}

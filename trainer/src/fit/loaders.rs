@@ -1,0 +1,34 @@
+//! What feeds a replica: the same on every kind of device.
+
+use feedline_pipeline::loader::LoaderBuilder;
+use feedline_pipeline::{Loader, Shard, Tail};
+
+use super::{Input, Trainer};
+use crate::error::Result;
+use crate::parallel::Replica;
+
+/// Describes the replica's loaders for training and, if there is a set for it, for testing.
+pub(super) fn describe<F, O>(
+    trainer: &Trainer<F, O>,
+    replica: &Replica,
+    train: &Input,
+    test: Option<&Input>,
+) -> Result<(LoaderBuilder, Option<LoaderBuilder>)> {
+    let world_size = replica.world_size();
+    let shard = Shard::new(replica.rank(), world_size)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let loaders = world_size * if test.is_some() { 2 } else { 1 };
+    let load = |input: &Input, shuffle, tail| {
+        Loader::builder(input.source.clone())
+            .transform(input.transform.clone())
+            .batch_size(trainer.batch_size)
+            .seed(trainer.seed)
+            .shuffle(shuffle)
+            .tail(tail)
+            .shard(shard)
+            .workers((cores / world_size).max(1))
+            .memory_budget(trainer.memory_budget / loaders)
+    };
+    let train = load(train, true, Tail::Drop);
+    Ok((train, test.map(|test| load(test, false, Tail::Pad))))
+}
