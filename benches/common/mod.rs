@@ -1,5 +1,7 @@
 //! What the benchmarks share that are programs of their own.
 
+#![allow(dead_code, reason = "each of them uses a part")]
+
 pub(crate) mod chart;
 pub(crate) mod machine;
 pub(crate) mod process;

@@ -1,10 +1,11 @@
 //! Keras and PyTorch, each in its own Python environment.
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
+use crate::common::process::Dialogue;
 use crate::measure::{Figures, Length};
 use crate::network::Workload;
 
@@ -30,6 +31,9 @@ const KNOWN: [Known; 3] = [
         environment: "torch",
     },
 ];
+/// For a measurement, the compilation before it included.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 pub(crate) const KERAS: &str = "keras";
 pub(crate) const PYTORCH: &str = "pytorch";
 
@@ -65,57 +69,35 @@ impl Peer {
     /// Starts a process of it, which waits for workloads.
     pub(crate) fn start(&self, threads: usize, length: Length) -> Result<Running, Box<dyn Error>> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/training.py");
-        let mut process = Command::new(&self.python)
+        let mut command = Command::new(&self.python);
+        command
             .arg(&script)
             .args(["--system", self.name, "--threads", &threads.to_string()])
-            .args(length.arguments())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{}: {error}", self.python.display()))?;
-        let (Some(questions), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
-            return Err("a child without pipes".into());
-        };
+            .args(length.arguments());
         Ok(Running {
             name: self.name,
-            process,
-            questions: Some(questions),
-            answers: BufReader::new(answers),
+            dialogue: Dialogue::start(&mut command)?,
         })
     }
 }
 
-/// A process that measures what it is told to. Between two measurements it waits and takes no processor time.
+/// A process that measures what it is told to.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) name: &'static str,
-    process: Child,
-    questions: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    dialogue: Dialogue,
 }
 
 impl Running {
     pub(crate) fn measure(&mut self, workload: Workload) -> Result<Figures, Box<dyn Error>> {
-        let stopped = |_| {
-            let name = self.name;
-            format!("{name} has stopped; see its message above, or take its environment away")
-        };
-        if let Some(questions) = &mut self.questions {
-            let (network, batch) = (workload.network.name(), workload.batch);
-            writeln!(questions, "{network} {batch}").map_err(stopped)?;
+        let Workload { network, batch } = workload;
+        let question = format!("{} {batch}", network.name());
+        match self.dialogue.ask(&question, PATIENCE) {
+            Ok(line) => Ok(Figures::parse(&line)?),
+            Err(error) => {
+                let name = self.name;
+                Err(format!("{name}: {error}; without its environment it is left out").into())
+            }
         }
-        let mut line = String::new();
-        match self.answers.read_line(&mut line) {
-            Ok(1..) => Ok(Figures::parse(&line)?),
-            _ => Err(stopped(std::io::ErrorKind::UnexpectedEof.into()).into()),
-        }
-    }
-}
-
-/// It ends when there are no more questions.
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.questions.take());
-        let _ = self.process.wait();
     }
 }
