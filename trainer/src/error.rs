@@ -1,5 +1,6 @@
 //! The one error type of this crate.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::collective::{Missing, NcclFault, Place};
@@ -68,6 +69,24 @@ pub enum Error {
         /// The layer's name, as the summary has it.
         layer: String,
         /// What does not fit.
+        reason: String,
+    },
+
+    /// A picture that can't be read.
+    #[error("can't read the picture {}: {reason}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A file that can't be written.
+    #[error("can't write {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
         reason: String,
     },
 

@@ -39,6 +39,7 @@
 //! | module | what it has |
 //! |---|---|
 //! | [`fit`] | the training loop: [`Trainer`], and what it returns |
+//! | [`inference`] | predictions for pictures, and weights in PyTorch's and Keras' layouts |
 //! | [`nn`] | layers, networks made of them, and the trait [`Model`](nn::Model) for one of your own |
 //! | [`engine`] | what trains a [`Sequential`](nn::Sequential) on the CPU: for a training loop of your own |
 //! | [`models`] | three networks that are ready to train |
@@ -57,6 +58,7 @@ pub mod collective;
 pub mod cuda;
 pub mod engine;
 pub mod fit;
+pub mod inference;
 mod kernel;
 pub mod models;
 pub mod nn;

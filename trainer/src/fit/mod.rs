@@ -63,6 +63,10 @@ impl Input {
     pub fn new(source: Arc<dyn Source>, transform: Transform) -> Self {
         Self { source, transform }
     }
+
+    pub(crate) fn into_parts(self) -> (Arc<dyn Source>, Transform) {
+        (self.source, self.transform)
+    }
 }
 
 impl fmt::Debug for Input {

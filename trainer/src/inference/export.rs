@@ -1,0 +1,134 @@
+//! Weights in the layouts of other frameworks.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result};
+use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Model, Relu, Sequential};
+
+/// Whose layout weights are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Layout {
+    /// A safetensors file of what `torch.nn.Sequential` with the same modules in the same order calls its state:
+    /// `0.weight`, `0.bias`, … Pictures are `[channels, height, width]` there as here.
+    ///
+    /// ```python
+    /// model.load_state_dict(safetensors.torch.load_file("weights.safetensors"))
+    /// ```
+    PyTorch,
+    /// An `.npz` file of NumPy arrays in the order of `get_weights()` of the `keras.Sequential` with the same layers.
+    /// Pictures are `[height, width, channels]` there, so filters and what follows a flatten are put in that order.
+    ///
+    /// ```python
+    /// arrays = numpy.load("weights.npz")
+    /// model.set_weights([arrays[name] for name in arrays.files])
+    /// ```
+    Keras,
+}
+
+/// Writes a network's weights to a file as another framework has them.
+///
+/// What is no weight has to be the same there: epsilon of a [`BatchNorm`] is 0.001 here and in Keras, 0.00001 in PyTorch;
+/// [`Padding::Same`](crate::nn::Padding::Same) puts an odd pixel at the end, as Keras does, where `torch.nn.Conv2d` and
+/// `torch.nn.MaxPool2d` have a padding of both sides: put a `ZeroPad2d` (or, before a pool, a `ConstantPad2d` of
+/// −∞) before them.
+///
+/// # Errors
+///
+/// [`InvalidModel`](Error::InvalidModel) names a layer that has no counterpart there: one of your own. [`Write`](Error::Write)
+/// if the file can't be written.
+pub fn export(network: &Sequential, layout: Layout, path: impl AsRef<Path>) -> Result<()> {
+    let (path, tensors) = (path.as_ref(), tensors(network, layout)?);
+    let written = match layout {
+        Layout::PyTorch => {
+            let tensors: HashMap<_, _> = tensors.into_iter().collect();
+            candle_core::safetensors::save(&tensors, path)
+        }
+        Layout::Keras => Tensor::write_npz(&tensors, path),
+    };
+    written.map_err(|error| Error::Write {
+        path: path.into(),
+        reason: error.to_string(),
+    })
+}
+
+/// The weights by their names there, in the order of the layers.
+fn tensors(network: &Sequential, layout: Layout) -> Result<Vec<(String, Tensor)>> {
+    let mut tensors = Vec::new();
+    // The shape of what the last flatten took, until a layer mixes its features.
+    let mut flattened: Option<Vec<usize>> = None;
+    let mut shape = network.input().to_vec();
+    for (place, (layer, parameters)) in network.layers().enumerate() {
+        let own = &network.parameters()[parameters];
+        let value = |index: usize| own[index].value.as_detached_tensor();
+        let any = layer as &dyn Any;
+        let named: Vec<(&str, Tensor)> = match layout {
+            _ if any.is::<Flatten>() => {
+                flattened = Some(shape.clone());
+                Vec::new()
+            }
+            _ if any.is::<Relu>() || any.is::<MaxPool2d>() || any.is::<Dropout>() => Vec::new(),
+            Layout::PyTorch if any.is::<Conv2d>() => {
+                vec![("weight", value(0)), ("bias", value(1))]
+            }
+            Layout::PyTorch if any.is::<Linear>() => {
+                vec![("weight", value(0).t()?.contiguous()?), ("bias", value(1))]
+            }
+            Layout::PyTorch if any.is::<BatchNorm>() => {
+                let names = ["weight", "bias", "running_mean", "running_var"];
+                names.into_iter().zip((0..4).map(value)).collect()
+            }
+            Layout::Keras if any.is::<Conv2d>() => {
+                let kernel = value(0).permute((2, 3, 1, 0))?.contiguous()?;
+                vec![("kernel", kernel), ("bias", value(1))]
+            }
+            Layout::Keras if any.is::<Linear>() => {
+                let kernel = match flattened.take() {
+                    Some(shape) => channels_last(&value(0), &shape)?,
+                    None => value(0),
+                };
+                vec![("kernel", kernel), ("bias", value(1))]
+            }
+            Layout::Keras if any.is::<BatchNorm>() => {
+                let names = ["gamma", "beta", "moving_mean", "moving_variance"];
+                let values = (0..4).map(value).map(|own| match &flattened {
+                    Some(shape) => channels_last(&own, shape),
+                    None => Ok(own),
+                });
+                let values = values.collect::<Result<Vec<_>>>()?;
+                names.into_iter().zip(values).collect()
+            }
+            Layout::PyTorch | Layout::Keras => {
+                return Err(Error::InvalidModel {
+                    layer: layer.kind().into(),
+                    reason: format!("{layout:?} has no layer that is known to be the same"),
+                });
+            }
+        };
+        tensors.extend(named.into_iter().map(|(name, tensor)| match layout {
+            Layout::PyTorch => (format!("{place}.{name}"), tensor),
+            Layout::Keras => (format!("{place:03}.{}.{name}", layer.kind()), tensor),
+        }));
+        shape = layer
+            .output_shape(&shape)
+            .map_err(|reason| Error::InvalidModel {
+                layer: layer.kind().into(),
+                reason,
+            })?;
+    }
+    Ok(tensors)
+}
+
+/// Puts the first dimension, which is pixels of this shape, from channel after channel to pixel after pixel.
+fn channels_last(tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    let &[channels, height, width] = shape else {
+        return Ok(tensor.clone());
+    };
+    let rest = tensor.elem_count() / (channels * height * width).max(1);
+    let apart = tensor.reshape((channels, height, width, rest))?;
+    Ok(apart.permute((1, 2, 0, 3))?.reshape(tensor.shape())?)
+}
