@@ -90,6 +90,10 @@ pub enum Error {
         reason: String,
     },
 
+    /// A [`Callback`](crate::fit::Callback) could not do its work, for a reason of its own.
+    #[error("a callback of the training failed: {0}")]
+    Callback(Box<dyn std::error::Error + Send + Sync>),
+
     /// The loss is not a number any more.
     #[error(
         "the loss is {loss} in step {step} of epoch {epoch}: training has diverged; lower the learning rate, or look for values in the data that are not finite"

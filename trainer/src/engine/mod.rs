@@ -89,6 +89,8 @@ pub struct Engine {
     d_input: Buffer,
     /// For what is computed over the rows of all replicas.
     collective: Option<Arc<dyn Collective>>,
+    /// Of labels, in training.
+    smoothing: f32,
 }
 
 /// Pictures and their labels.
@@ -126,6 +128,7 @@ impl Engine {
             d_output: Buffer::default(),
             d_input: Buffer::default(),
             collective: None,
+            smoothing: 0.0,
         })
     }
 
@@ -144,6 +147,13 @@ impl Engine {
             collective: Some(collective),
             ..self
         }
+    }
+
+    /// Smooths the labels that [`gradients`](Self::gradients) are computed for, and its loss, as
+    /// [`smoothed_cross_entropy`](crate::nn::smoothed_cross_entropy) does; [`evaluate`](Self::evaluate) does not.
+    #[must_use]
+    pub fn label_smoothing(self, smoothing: f32) -> Self {
+        Self { smoothing, ..self }
     }
 
     /// A network's numbers as engines take them: those that are trained, one parameter after the other, and the others,
@@ -251,7 +261,7 @@ impl Engine {
             collective: collective.as_deref(),
         };
         self.forward(values, statistics, batch, &moment, true)?;
-        let totals = self.lose(batch.labels, share);
+        let totals = self.lose(batch.labels, share, self.smoothing);
         let own = [totals.loss as f32, totals.correct as f32];
         let places = sums[self.network.values..].iter_mut();
         places.zip(own).for_each(|(place, own)| *place = own);
@@ -298,7 +308,7 @@ impl Engine {
             collective: None,
         };
         self.forward(values, statistics, batch, &moment, false)?;
-        Ok(self.lose(batch.labels, 0.0))
+        Ok(self.lose(batch.labels, 0.0, 0.0))
     }
 
     /// Computes all activations, and prepares the way `back` if there will be one.
@@ -361,7 +371,7 @@ impl Engine {
     }
 
     /// The losses of the logits, and their gradients in `d_output`.
-    fn lose(&mut self, labels: &[u32], share: f32) -> Totals {
+    fn lose(&mut self, labels: &[u32], share: f32, smoothing: f32) -> Totals {
         let logits = self.logits();
         let activations = &self.activations[self.network.stages.len()];
         self.d_output.reserve(activations.len());
@@ -374,7 +384,8 @@ impl Engine {
             gradient.copy_from_slice(activations);
             let row = &mut gradient[..logits.channels];
             // Labels were looked at before anything was computed.
-            let Some((loss, right)) = loss::cross_entropy(row, label, share) else {
+            let loss = loss::smoothed_cross_entropy(row, label, share, smoothing);
+            let Some((loss, right)) = loss else {
                 continue;
             };
             totals.loss += f64::from(loss);

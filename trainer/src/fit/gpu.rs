@@ -54,11 +54,12 @@ fn run_as<M: Model, T: Real + CudaElement, F, O: Optimizer>(
     let Some(engine) = Engine::<T>::new(network, communicator.gpu())? else {
         return Ok(ControlFlow::Continue(model));
     };
+    trainer.recipe.check_for_gpus()?;
     let classes = sets.0.source.classes();
     let engine = engine.tf32(tf32);
     let worker = GpuWorker::new(trainer, replica, communicator, (model, engine), rule, sets)?;
     worker.check_shapes(classes)?;
-    Session::new(trainer, replica, worker)
+    Session::new(trainer, replica, worker, sets.1.is_some())
         .train()
         .map(ControlFlow::Break)
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// The mean cross-entropy in nats.
+    /// The mean cross-entropy in nats; in training of smoothed labels, if
+    /// [`label_smoothing`](super::Trainer::label_smoothing) is set.
     pub loss: f64,
     /// The share of samples whose largest logit is that of their label, 0 to 1.
     pub accuracy: f64,
@@ -23,7 +24,7 @@ pub struct EpochRecord {
     pub epoch: u64,
     /// On the samples trained on, each as it was seen: with augmentation, before its step.
     pub train: Metrics,
-    /// On the test set after the epoch, if there is one.
+    /// On the test set after the epoch, if there is one and it was this epoch's turn.
     pub test: Option<Metrics>,
     /// How long training took, without the evaluation.
     pub duration: Duration,

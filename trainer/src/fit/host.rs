@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use feedline_pipeline::Loader;
 use feedline_pipeline::loader::LoaderBuilder;
 
+use super::gradients::{Accumulation, clip};
 use super::learner::{Learner, Rows};
 use super::worker::{Epoch, StepRecord, Sums, Worker};
 use super::{Trainer, loaders, tape};
 use crate::collective::{Buckets, Collective, Phase, Reducer};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Result, invalid};
 use crate::fit::Input;
 use crate::nn::{Model, Pass};
 use crate::optim::Optimizer;
@@ -27,6 +28,8 @@ pub(super) struct HostWorker<'a, M, O> {
     /// The gradients side by side, then the loss and the number of right answers.
     sums: Vec<f32>,
     reducer: Reducer,
+    accumulation: Accumulation,
+    largest_norm: Option<f32>,
 }
 
 impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
@@ -41,6 +44,15 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
         let (train_loader, test_loader) = loaders::describe(trainer, replica, train, test)?;
         let train_loader = train_loader.build()?;
         let test_loader = test_loader.map(LoaderBuilder::build).transpose()?;
+        let (batches, steps) = (trainer.recipe.batches, train_loader.plan().steps);
+        if batches > steps {
+            let expected = format!("at most {steps}, the batches of an epoch");
+            return Err(invalid(
+                "number of batches to accumulate",
+                batches,
+                expected,
+            ));
+        }
         let classes = train.source.classes();
         let try_out = |set, loader: &Loader| {
             tape::try_out(&model, set, loader.plan().shape, classes, replica.device())
@@ -49,9 +61,10 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
         if let Some(test_loader) = &test_loader {
             try_out("test", test_loader)?;
         }
-        let learner = Learner::new(model, replica)?;
-        // The tape has all gradients at the end only.
-        let overlap = trainer.overlap.unwrap_or(false) && learner.has_engine();
+        let learner = Learner::new(model, replica, &trainer.recipe)?;
+        // The tape, and a step of several batches, have all gradients at the end only.
+        let at_once = !learner.has_engine() || batches > 1;
+        let overlap = trainer.overlap.unwrap_or(false) && !at_once;
         let (lengths, sizes) = (learner.lengths(), trainer.bucket_sizes);
         let buckets = Buckets::with_sizes(lengths, Engine::TOTALS, sizes);
         Ok(Self {
@@ -63,13 +76,15 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
             seed: trainer.seed,
             sums: vec![0.0; buckets.length()],
             reducer: Reducer::new(replica.shared_collective(), buckets, overlap)?,
+            accumulation: Accumulation::new(batches),
+            largest_norm: trainer.recipe.largest_norm,
         })
     }
 }
 
 impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
     fn steps_per_epoch(&self) -> usize {
-        self.train.plan().steps
+        self.train.plan().steps / self.accumulation.batches
     }
 
     fn train(
@@ -80,34 +95,52 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
         let mut waited = Duration::ZERO;
         let mut batches = self.train.epoch(epoch.number);
         for (step, number) in (0..epoch.steps).zip(epoch.first_step..) {
-            let before = Instant::now();
-            self.collective.note(number, Phase::Data);
-            let Some(batch) = batches.next().transpose()? else {
-                break;
-            };
-            waited += before.elapsed();
-
-            let info = batch.info();
-            let pass = Pass::training(self.seed, number, info.first_row);
-            let share = (1.0 / info.global_samples as f64) as f32;
-            self.collective.note(number, Phase::Gradients);
             let (sums, reducer) = (&mut self.sums, &mut self.reducer);
             reducer.begin(number)?;
-            let ready = &mut |from, sums: &[f32]| reducer.ready(from, sums);
-            self.learner
-                .gradients(Rows::of(&batch), share, &pass, sums, ready)?;
+            let parts = self.accumulation.batches;
+            let mut samples = 0;
+            for part in 0..parts {
+                let before = Instant::now();
+                self.collective.note(number, Phase::Data);
+                let Some(batch) = batches.next().transpose()? else {
+                    return Ok(waited);
+                };
+                waited += before.elapsed();
+
+                let info = batch.info();
+                let noise = number * parts as u64 + part as u64;
+                let pass = Pass::training(self.seed, noise, info.first_row);
+                // All batches of an epoch have as many samples.
+                let share = (1.0 / (info.global_samples * parts) as f64) as f32;
+                samples += info.global_samples;
+                self.collective.note(number, Phase::Gradients);
+                let ready = &mut |from, sums: &[f32]| match parts {
+                    1 => reducer.ready(from, sums),
+                    _ => {}
+                };
+                self.learner
+                    .gradients(Rows::of(&batch), share, &pass, sums, ready)?;
+                if parts > 1 {
+                    self.accumulation.add(part, sums);
+                }
+            }
             reducer.join(sums)?;
-            let (gradients, totals) = sums.split_at(sums.len() - Engine::TOTALS);
+            let numbers = sums.len() - Engine::TOTALS;
+            let (gradients, totals) = sums.split_at_mut(numbers);
             let sums = Sums {
                 loss: totals[0].into(),
                 correct: totals[1].into(),
-                samples: info.global_samples as f64,
+                samples: samples as f64,
             };
             // Before the step: a loss that is no number must not reach the parameters.
             done(StepRecord { step, sums })?;
             self.collective.note(number, Phase::Optimizer);
+            if let Some(largest) = self.largest_norm {
+                clip(gradients, largest);
+            }
             let factor = (epoch.factor)(number);
-            self.learner.step(&mut self.optimizer, gradients, factor)?;
+            self.learner
+                .step(number, &mut self.optimizer, gradients, factor)?;
         }
         Ok(waited)
     }
@@ -118,6 +151,7 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
         };
         self.collective.note(steps, Phase::Statistics);
         self.learner.share_statistics(self.collective)?;
+        self.learner.swap_average()?;
         self.collective.note(steps, Phase::Evaluation);
         let mut sums = Sums::default();
         for batch in loader.epoch(epoch) {
@@ -134,6 +168,7 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
                 samples: rows.labels.len() as f64,
             });
         }
+        self.learner.swap_average()?;
         sums.over_all(self.collective).map(Some)
     }
 

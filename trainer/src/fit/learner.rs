@@ -3,7 +3,9 @@
 use candle_core::Device;
 use feedline_pipeline::{HostBatch, Shape};
 
+use super::averaging::Averaging;
 use super::parts::Parts;
+use super::recipe::Recipe;
 use super::tape;
 use crate::collective::Collective;
 use crate::engine::{Batch, Engine, Totals};
@@ -52,22 +54,30 @@ pub(super) struct Learner<M> {
     /// Of those that gradients change, and of the others.
     values: Vec<f32>,
     statistics: Vec<f32>,
+    averaging: Option<Averaging>,
+    label_smoothing: f32,
 }
 
 impl<M: Model> Learner<M> {
     /// Begins with what rank 0 has, even if the model's own seed is not fixed.
-    pub(super) fn new(model: M, replica: &Replica) -> Result<Self> {
+    pub(super) fn new(model: M, replica: &Replica, recipe: &Recipe) -> Result<Self> {
         let parts = Parts::of(&model);
         let (values, statistics) = parts.of_rank_0(replica.collective())?;
         parts.write(&values, &statistics)?;
-        let engine = model.engine();
+        let engine = model.engine().map(|engine| {
+            let engine = engine.label_smoothing(recipe.label_smoothing);
+            engine.collective(replica.shared_collective())
+        });
+        let averaging = recipe.averaging.map(|decay| Averaging::new(decay, &values));
         Ok(Self {
-            engine: engine.map(|own| own.collective(replica.shared_collective())),
+            engine,
             device: replica.device().clone(),
             model,
             parts,
             values,
             statistics,
+            averaging,
+            label_smoothing: recipe.label_smoothing,
         })
     }
 
@@ -104,7 +114,7 @@ impl<M: Model> Learner<M> {
             &self.parts.trained,
             rows,
             &self.device,
-            share,
+            (share, self.label_smoothing),
             pass,
             gradients,
         )?;
@@ -113,18 +123,36 @@ impl<M: Model> Learner<M> {
         Ok(())
     }
 
-    /// Makes a step.
+    /// Makes step `step`, counted over all epochs.
     pub(super) fn step(
         &mut self,
+        step: u64,
         optimizer: &mut impl Optimizer,
         gradients: &[f32],
         learning_rate_factor: f32,
     ) -> Result<()> {
         optimizer.step(&mut self.values, gradients, learning_rate_factor);
-        if self.engine.is_none() {
-            flat::write(&self.parts.trained, &self.values)?;
+        if let Some(averaging) = &mut self.averaging {
+            averaging.take_in(step, &self.values);
         }
-        Ok(())
+        self.show_values()
+    }
+
+    /// Takes the averaged weights, if they are averaged, for the others; a second call takes them back.
+    pub(super) fn swap_average(&mut self) -> Result<()> {
+        let Some(averaging) = &mut self.averaging else {
+            return Ok(());
+        };
+        std::mem::swap(&mut self.values, &mut averaging.values);
+        self.show_values()
+    }
+
+    /// Gives the model the values if it is what computes with them.
+    fn show_values(&self) -> Result<()> {
+        match self.engine {
+            Some(_) => Ok(()),
+            None => flat::write(&self.parts.trained, &self.values),
+        }
     }
 
     /// Takes over the statistics of rank 0: each replica has seen other rows.
@@ -148,7 +176,8 @@ impl<M: Model> Learner<M> {
     }
 
     /// The trained model.
-    pub(super) fn finish(self) -> Result<M> {
+    pub(super) fn finish(mut self) -> Result<M> {
+        self.swap_average()?;
         if self.engine.is_some() {
             self.parts.write(&self.values, &self.statistics)?;
         }

@@ -20,22 +20,31 @@
 //! # Ok::<(), feedline_trainer::Error>(())
 //! ```
 
+mod averaging;
+mod callback;
+mod early_stopping;
 #[cfg(feature = "nccl")]
 mod gpu;
 #[cfg(all(test, feature = "nccl"))]
 mod gpu_tests;
+mod gradients;
 mod history;
 mod host;
 mod learner;
 mod loaders;
 mod parts;
 mod progress;
+mod recipe;
+#[cfg(test)]
+mod recipe_tests;
 mod session;
 mod tape;
 #[cfg(test)]
 mod tests;
 mod worker;
 
+pub use callback::{Callback, Run, TrainedStep};
+pub use early_stopping::EarlyStopping;
 pub use history::{EpochRecord, History, Metrics};
 
 use std::fmt;
@@ -50,6 +59,8 @@ use crate::nn::Model;
 use crate::optim::{Adam, Optimizer, Schedule};
 use crate::parallel::Replicas;
 use crate::precision::Precision;
+use callback::Watch;
+use recipe::Recipe;
 
 /// Samples, and what is done to each of them.
 #[derive(Clone)]
@@ -119,6 +130,8 @@ pub struct Trainer<F, O = Adam> {
     precision: Precision,
     gradients_in_bf16: bool,
     resident: bool,
+    recipe: Recipe,
+    watch: Watch,
 }
 
 impl<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static> Trainer<F> {
@@ -140,6 +153,8 @@ impl<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static> Trainer<F> {
             precision: Precision::default(),
             gradients_in_bf16: false,
             resident: false,
+            recipe: Recipe::default(),
+            watch: Watch::default(),
         }
     }
 }
@@ -165,6 +180,8 @@ where
             precision: self.precision,
             gradients_in_bf16: self.gradients_in_bf16,
             resident: self.resident,
+            recipe: self.recipe,
+            watch: self.watch,
         }
     }
 
@@ -209,7 +226,7 @@ where
         Self { length, ..self }
     }
 
-    /// Rows of a global batch, of all replicas together. What does not fill a batch at an epoch's end is left out; the
+    /// Rows of a global batch, of all replicas together; of a part of it if steps [accumulate](Self::accumulate). What does not fill a batch at an epoch's end is left out; the
     /// next epoch's order brings it.
     pub fn batch_size(self, batch_size: usize) -> Self {
         Self { batch_size, ..self }
@@ -281,7 +298,8 @@ where
         }
     }
 
-    /// Trains on `train` and, after each epoch, evaluates on `test`.
+    /// Trains on `train` and, after each epoch unless [`evaluate_every`](Self::evaluate_every) says otherwise, evaluates on
+    /// `test`.
     ///
     /// # Errors
     ///
@@ -293,6 +311,8 @@ where
     pub fn fit(self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {
         self.optimizer.check()?;
         self.schedule.check()?;
+        self.recipe.check()?;
+        self.watch.check()?;
         match self.length {
             Length::Epochs(0) => return Err(invalid("epochs", 0, "at least 1")),
             Length::Steps(0) => return Err(invalid("steps", 0, "at least 1")),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 
+use super::callback::{Run, TrainedStep, Watch};
 use super::history::{EpochRecord, History};
 use super::host::HostWorker;
 use super::progress::Progress;
@@ -48,7 +49,7 @@ pub(super) fn run<M: Model, O: Optimizer, F: Fn(&Device) -> Result<M>>(
         return Err(invalid("precision", found, expected));
     }
     let worker = HostWorker::new(trainer, replica, model, train, test)?;
-    Session::new(trainer, replica, worker).train()
+    Session::new(trainer, replica, worker, test.is_some()).train()
 }
 
 /// The epochs of a run.
@@ -58,16 +59,24 @@ pub(super) struct Session<'a, W> {
     schedule: Schedule,
     length: Length,
     progress: Progress,
+    watch: &'a Watch,
+    run: Run,
 }
 
 impl<'a, W> Session<'a, W> {
-    pub(super) fn new<M, F, O>(trainer: &Trainer<F, O>, replica: &'a Replica, worker: W) -> Self
+    pub(super) fn new<M, F, O>(
+        trainer: &'a Trainer<F, O>,
+        replica: &'a Replica,
+        worker: W,
+        has_test: bool,
+    ) -> Self
     where
         W: Worker<M>,
     {
+        let steps_per_epoch = worker.steps_per_epoch();
         let epochs = match trainer.length {
             Length::Epochs(epochs) => epochs,
-            Length::Steps(steps) => steps.div_ceil(worker.steps_per_epoch() as u64),
+            Length::Steps(steps) => steps.div_ceil(steps_per_epoch as u64),
         };
         let visible = trainer.progress && replica.rank() == 0;
         Self {
@@ -76,6 +85,13 @@ impl<'a, W> Session<'a, W> {
             schedule: trainer.schedule,
             length: trainer.length,
             progress: Progress::new(visible, epochs),
+            watch: &trainer.watch,
+            run: Run {
+                epochs,
+                steps_per_epoch,
+                replicas: replica.world_size(),
+                has_test,
+            },
         }
     }
 
@@ -98,6 +114,8 @@ impl<'a, W> Session<'a, W> {
     where
         W: Worker<M>,
     {
+        let (collective, watch, run) = (self.collective, self.watch, self.run);
+        watch.on_rank_0(collective, |own| own.begin(&run))?;
         let mut history = History::default();
         let mut steps = 0;
         let mut epoch = 0;
@@ -106,13 +124,19 @@ impl<'a, W> Session<'a, W> {
             Length::Steps(limit) => steps < limit,
         } {
             let mut record = self.train_epoch(epoch, &mut steps)?;
-            self.progress.evaluating();
-            let test = self.worker.evaluate(epoch, steps)?;
-            record.test = test.map(|sums| sums.metrics());
+            if (epoch + 1) % watch.evaluate_every == 0 || epoch + 1 == run.epochs {
+                self.progress.evaluating();
+                let test = self.worker.evaluate(epoch, steps)?;
+                record.test = test.map(|sums| sums.metrics());
+            }
             self.progress.end(&record);
             history.epochs.push(record);
             epoch += 1;
+            if watch.ends_with(collective, &record, steps)? {
+                break;
+            }
         }
+        watch.on_rank_0(collective, |own| own.end(&history))?;
         Ok(history)
     }
 
@@ -130,6 +154,7 @@ impl<'a, W> Session<'a, W> {
         };
         self.progress.begin(epoch, planned);
         let (schedule, progress) = (self.schedule, &self.progress);
+        let (collective, watch) = (self.collective, self.watch);
         let plan = Epoch {
             number: epoch,
             first_step: *steps,
@@ -146,7 +171,13 @@ impl<'a, W> Session<'a, W> {
             sums.add(own);
             *steps += 1;
             progress.step(sums.metrics());
-            Ok(())
+            let metrics = own.metrics();
+            let trained = TrainedStep {
+                epoch,
+                step,
+                metrics,
+            };
+            watch.on_rank_0(collective, |own| own.step(&trained))
         };
         let data_wait = self.worker.train(&plan, &mut done)?;
         Ok(EpochRecord {
@@ -213,7 +244,8 @@ mod tests {
                 let trainer =
                     Trainer::new(|_: &Device| Err::<Sequential, _>(invalid("a", "b", "c")));
                 let worker = Failing { others: &others };
-                let session = Session::new(&trainer.progress(false), replica, worker);
+                let trainer = trainer.progress(false);
+                let session = Session::new(&trainer, replica, worker, false);
                 return session.train().map(|_| ());
             }
             let stop = replica.collective().barrier();

@@ -7,21 +7,21 @@ use super::learner::Rows;
 use crate::engine::Totals;
 use crate::error::{Error, Result};
 use crate::nn::flat;
-use crate::nn::{Model, Parameter, Pass, cross_entropy};
+use crate::nn::{Model, Parameter, Pass, cross_entropy, smoothed_cross_entropy};
 
-/// Puts the gradients of `share` times the sum of the rows' cross-entropies into `gradients`, those of the parameters
-/// `trained` one after the other.
+/// Puts the gradients of `share` times the sum of the rows' cross-entropies, with labels smoothed, into `gradients`, those
+/// of the parameters `trained` one after the other.
 pub(super) fn gradients(
     model: &impl Model,
     trained: &[Parameter],
     rows: Rows<'_>,
     device: &Device,
-    share: f32,
+    (share, smoothing): (f32, f32),
     pass: &Pass,
     gradients: &mut [f32],
 ) -> Result<Totals> {
     let (logits, labels) = answers(model, rows, device, pass)?;
-    let loss = cross_entropy(&logits, &labels)?.sum_all()?;
+    let loss = smoothed_cross_entropy(&logits, &labels, smoothing)?.sum_all()?;
     let share = (&loss * f64::from(share))?;
     flat::gradients(trained, &share.backward()?, gradients)?;
     Ok(Totals {

@@ -26,8 +26,31 @@ pub(crate) fn cross_entropy(logits: &mut [f32], label: u32, share: f32) -> Optio
     Some((sum.ln() - (own - top), largest == label))
 }
 
+/// As [`cross_entropy`], where the target is `smoothing` spread evenly over all classes, and the rest on the label's.
+pub(crate) fn smoothed_cross_entropy(
+    logits: &mut [f32],
+    label: u32,
+    share: f32,
+    smoothing: f32,
+) -> Option<(f32, bool)> {
+    if smoothing == 0.0 {
+        return cross_entropy(logits, label, share);
+    }
+    let own = *logits.get(label as usize)?;
+    let classes = logits.len() as f32;
+    // How far the label's logit is above the mean one.
+    let ahead = logits.iter().map(|&logit| own - logit).sum::<f32>() / classes;
+    let (loss, right) = cross_entropy(logits, label, share)?;
+    for gradient in &mut *logits {
+        *gradient -= share * smoothing / classes;
+    }
+    logits[label as usize] += share * smoothing;
+    Some((loss + smoothing * ahead, right))
+}
+
 #[cfg(test)]
 mod tests {
+    use candle_core::{Device, Tensor, Var};
     use feedline_pipeline::Random;
     use proptest::prelude::*;
 
@@ -60,6 +83,32 @@ mod tests {
                 // The exponential's error is that of the difference of logits that goes in.
                 let most = 1e-7 * f64::from(share * (4.0 + scale));
                 prop_assert!((f64::from(found) - expected).abs() <= most, "{found}, {expected}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(64))]
+
+        #[test]
+        fn smoothed_loss_and_gradient_are_those_of_candles_tape(
+            (classes, share, smoothing, seed) in (1usize..20, 0.01f32..2.0, 0.0f32..0.9, any::<u64>()),
+        ) {
+            let mut random = Random::new([seed]);
+            let logits: Vec<_> = (0..classes).map(|_| random.uniform(-9.0, 9.0)).collect();
+            let label = random.below(classes as u64) as u32;
+            let on_tape = Var::from_slice(&logits, (1, classes), &Device::Cpu).unwrap();
+            let labels = Tensor::new(&[label], &Device::Cpu).unwrap();
+            let expected = crate::nn::smoothed_cross_entropy(&on_tape, &labels, smoothing).unwrap();
+            let expected = expected.sum_all().unwrap();
+            let store = (&expected * f64::from(share)).unwrap().backward().unwrap();
+            let gradients = store.get(&on_tape).unwrap().to_vec2::<f32>().unwrap();
+            let mut found = logits.clone();
+            let (loss, right) = smoothed_cross_entropy(&mut found, label, share, smoothing).unwrap();
+            prop_assert!((loss - expected.to_scalar::<f32>().unwrap()).abs() < 2e-5);
+            prop_assert_eq!(right, logits.iter().all(|&x| x <= logits[label as usize]));
+            for (found, &expected) in found.into_iter().zip(&gradients[0]) {
+                prop_assert!((found - expected).abs() < 2e-6, "{found}, {expected}");
             }
         }
     }

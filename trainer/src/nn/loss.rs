@@ -31,6 +31,34 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     normalizer - own
 }
 
+/// As [`cross_entropy`], with smoothed labels: the share `smoothing` of a label, from 0 to below 1, is spread evenly over
+/// all classes, its own included, so that no answer is worth any certainty (Szegedy et al.: "Rethinking the Inception
+/// Architecture for Computer Vision", 2015, [arXiv:1512.00567](https://arxiv.org/abs/1512.00567), section 7).
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use feedline_trainer::nn::smoothed_cross_entropy;
+///
+/// let logits = Tensor::new(&[[30.0f32, 0.0]], &Device::Cpu)?;
+/// let labels = Tensor::new(&[0u32], &Device::Cpu)?;
+/// let losses = smoothed_cross_entropy(&logits, &labels, 0.1)?.to_vec1::<f32>()?;
+/// assert!((losses[0] - 1.5).abs() < 1e-6); // a twentieth of the label is the other class'
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`cross_entropy`].
+pub fn smoothed_cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f32) -> Result<Tensor> {
+    let plain = cross_entropy(logits, labels)?;
+    if smoothing == 0.0 {
+        return Ok(plain);
+    }
+    let own = logits.gather(&labels.unsqueeze(1)?, 1)?.squeeze(1)?;
+    let ahead = (own - logits.mean(D::Minus1)?)?;
+    plain + (ahead * f64::from(smoothing))?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Optimizer, Rule, begin, check_decay, check_learning_rate};
+use super::{CHUNK, Optimizer, Rule, begin, check_decay, check_learning_rate, check_weight_decay};
 use crate::error::{Result, invalid};
 use crate::kernel::{Isa, Kernel, Vector, run};
 
@@ -14,6 +14,7 @@ pub struct Adam {
     beta1: f32,
     beta2: f32,
     epsilon: f32,
+    weight_decay: f32,
     steps: i32,
     means: Vec<f32>,
     squares: Vec<f32>,
@@ -27,6 +28,7 @@ impl Adam {
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-7,
+            weight_decay: 0.0,
             steps: 0,
             means: Vec::new(),
             squares: Vec::new(),
@@ -48,6 +50,19 @@ impl Adam {
     pub fn epsilon(self, epsilon: f32) -> Self {
         Self { epsilon, ..self }
     }
+
+    /// Shrinks every number that is trained by its product with the learning rate and `decay`, 0 or above, at each step,
+    /// biases and what [`BatchNorm`](crate::nn::BatchNorm) scales with included: the AdamW of Loshchilov, Hutter:
+    /// "Decoupled Weight Decay Regularization", 2017, [arXiv:1711.05101](https://arxiv.org/abs/1711.05101). It keeps the
+    /// weights small, which makes a network rely on many of them rather than on few. A usual value is 0.01. GPUs have no
+    /// kernel for it: there a model then trains on candle's tape.
+    #[must_use]
+    pub fn weight_decay(self, decay: f32) -> Self {
+        Self {
+            weight_decay: decay,
+            ..self
+        }
+    }
 }
 
 impl Default for Adam {
@@ -61,6 +76,7 @@ impl Optimizer for Adam {
         check_learning_rate(self.learning_rate)?;
         check_decay("beta1", self.beta1)?;
         check_decay("beta2", self.beta2)?;
+        check_weight_decay(self.weight_decay, self.learning_rate)?;
         if self.epsilon > 0.0 && self.epsilon.is_finite() {
             return Ok(());
         }
@@ -72,7 +88,9 @@ impl Optimizer for Adam {
     }
 
     fn rule(&self) -> Option<Rule> {
-        (self.steps == 0).then_some(Rule::Adam {
+        // Devices have no kernel for decay.
+        let known = self.steps == 0 && self.weight_decay == 0.0;
+        known.then_some(Rule::Adam {
             learning_rate: self.learning_rate,
             beta1: self.beta1,
             beta2: self.beta2,
@@ -102,6 +120,7 @@ impl Adam {
         rows.for_each(|(((parameters, gradients), means), squares)| {
             let update = Update {
                 rate,
+                keep: 1.0 - self.learning_rate * factor * self.weight_decay,
                 beta1: self.beta1,
                 beta2: self.beta2,
                 epsilon: self.epsilon,
@@ -118,6 +137,8 @@ impl Adam {
 /// A step of some of the parameters.
 struct Update<'a> {
     rate: f32,
+    /// How much of each parameter stays.
+    keep: f32,
     beta1: f32,
     beta2: f32,
     epsilon: f32,
@@ -136,6 +157,7 @@ impl Kernel for Update<'_> {
     unsafe fn run<V: Vector>(self) {
         let Self {
             rate,
+            keep,
             beta1,
             beta2,
             epsilon,
@@ -147,7 +169,7 @@ impl Kernel for Update<'_> {
             // Not read again from where they were just written, which takes thrice as long.
             let m = *mean + (1.0 - beta1) * (g - *mean);
             let v = *square + (1.0 - beta2) * (g * g - *square);
-            *parameter -= rate * m / (v.sqrt() + epsilon);
+            *parameter = keep * *parameter - rate * m / (v.sqrt() + epsilon);
             (*mean, *square) = (m, v);
         }
     }
@@ -161,7 +183,7 @@ mod tests {
     fn steps_are_those_of_the_paper() {
         let gradients = [[0.5f32, -2.0], [0.1, 0.0], [-0.3, 4.0]];
         let mut parameters = [1.0f32, -1.0];
-        let mut adam = Adam::new(0.1);
+        let mut adam = Adam::new(0.1).weight_decay(0.2);
         for gradient in &gradients {
             adam.step(&mut parameters, gradient, 1.0);
         }
@@ -174,6 +196,7 @@ mod tests {
                 v = 0.999 * v + 0.001 * g * g;
                 let power = t as i32 + 1;
                 let corrected = (1.0 - 0.999f64.powi(power)).sqrt() / (1.0 - 0.9f64.powi(power));
+                p -= 0.1 * 0.2 * p;
                 p -= 0.1 * corrected * m / (v.sqrt() + 1e-7);
             }
             assert!(
@@ -186,7 +209,7 @@ mod tests {
     #[test]
     fn a_step_has_the_same_bits_with_all_instructions() {
         let steps = |isa: Isa| {
-            let mut adam = Adam::default();
+            let mut adam = Adam::default().weight_decay(0.1);
             let mut parameters: Vec<f32> = (0..101).map(|i| i as f32 / 7.0).collect();
             for step in 1..4 {
                 let own = |&p: &f32| (p * step as f32).sin();
@@ -207,5 +230,6 @@ mod tests {
         assert!(Adam::new(f32::NAN).check().is_err());
         assert!(Adam::default().betas(1.0, 0.5).check().is_err());
         assert!(Adam::default().epsilon(0.0).check().is_err());
+        assert!(Adam::default().weight_decay(-0.1).check().is_err());
     }
 }

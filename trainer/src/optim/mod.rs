@@ -16,7 +16,7 @@ use crate::error::{Result, invalid};
 
 /// How many numbers a thread changes at a time: few enough that they and what belongs to them stay near the processor,
 /// and so many that handing them out costs nothing.
-const CHUNK: usize = 16 << 10;
+pub(crate) const CHUNK: usize = 16 << 10;
 
 /// A rule that changes parameters by their gradients. Both are one flat buffer, so that an update is one pass.
 ///
@@ -80,6 +80,15 @@ fn check_decay(name: &'static str, value: f32) -> Result<()> {
         return Ok(());
     }
     Err(invalid(name, value, "from 0 to below 1"))
+}
+
+/// One step at the whole learning rate must leave something of a parameter.
+fn check_weight_decay(decay: f32, learning_rate: f32) -> Result<()> {
+    if decay >= 0.0 && decay * learning_rate < 1.0 {
+        return Ok(());
+    }
+    let expected = format!("from 0 to below {}, 1 / learning rate", 1.0 / learning_rate);
+    Err(invalid("weight decay", decay, expected))
 }
 
 #[cfg(test)]

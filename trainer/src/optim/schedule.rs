@@ -32,6 +32,7 @@ pub struct Schedule {
 enum Decay {
     Constant,
     Cosine { final_factor: f32 },
+    Steps { factor: f32, every: f32 },
 }
 
 /// The factor at the first step of a warm-up: small, but not 0, which would make a step for nothing.
@@ -52,6 +53,23 @@ impl Schedule {
     pub fn cosine(final_factor: f32) -> Self {
         Self {
             decay: Decay::Cosine { final_factor },
+            ..Self::constant()
+        }
+    }
+
+    /// Multiplied by `factor`, from above 0 to 1, whenever another share `every` of the steps is done, from above 0 to 1:
+    /// `Schedule::step(0.1, 0.3)` is 1, 0.1, 0.01 and 0.001, the last for a tenth of the steps.
+    ///
+    /// ```
+    /// use feedline_trainer::optim::Schedule;
+    ///
+    /// let schedule = Schedule::step(0.5, 0.25);
+    /// let factors: Vec<_> = (0..8).map(|step| schedule.factor(step, 8)).collect();
+    /// assert_eq!(factors, [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]);
+    /// ```
+    pub fn step(factor: f32, every: f32) -> Self {
+        Self {
+            decay: Decay::Steps { factor, every },
             ..Self::constant()
         }
     }
@@ -90,7 +108,14 @@ impl Schedule {
                 let expected = "a share of the learning rate, from 0 to 1";
                 Err(invalid("final factor", final_factor, expected))
             }
-            Decay::Cosine { .. } | Decay::Constant => Ok(()),
+            Decay::Steps { factor, .. } if !(factor > 0.0 && factor <= 1.0) => {
+                Err(invalid("step factor", factor, "from above 0 to 1"))
+            }
+            Decay::Steps { every, .. } if !(every > 0.0 && every <= 1.0) => {
+                let expected = "a share of all steps, from above 0 to 1";
+                Err(invalid("distance of the schedule's steps", every, expected))
+            }
+            Decay::Cosine { .. } | Decay::Steps { .. } | Decay::Constant => Ok(()),
         }
     }
 
@@ -104,6 +129,11 @@ impl Schedule {
         }
         match self.decay {
             Decay::Constant => 1.0,
+            Decay::Steps { factor, every } => {
+                // A share such as 0.1 is no number of `f32`: its multiples are not to be missed by that little.
+                let times = (done - warm_up) / (1.0 - warm_up) / f64::from(every) * (1.0 + 1e-6);
+                f64::from(factor).powi(times as i32) as f32
+            }
             Decay::Cosine { final_factor } => {
                 let last = f64::from(final_factor);
                 let wave = 0.5 + 0.5 * (PI * (done - warm_up) / (1.0 - warm_up)).cos();
@@ -159,6 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn steps_fall_when_their_share_is_done() {
+        let all = factors(Schedule::step(0.1, 0.3), 100);
+        let falls = (1..100).filter(|&step| all[step] < all[step - 1]);
+        assert_eq!(falls.collect::<Vec<_>>(), [30, 60, 90]);
+        for (step, expected) in [(0, 1.0), (30, 0.1), (60, 0.01), (99, 0.001)] {
+            assert!((all[step] / expected - 1.0).abs() < 1e-6, "{}", all[step]);
+        }
+        // After warming up, of what is left.
+        let all = factors(Schedule::step(0.5, 0.5).warm_up(0.2), 100);
+        assert_eq!([20, 59, 60, 99].map(|step| all[step]), [1.0, 1.0, 0.5, 0.5]);
+    }
+
+    #[test]
     fn no_step_is_without_effect_however_few_there_are() {
         for schedule in [
             Schedule::constant().warm_up(0.9),
@@ -183,6 +226,11 @@ mod tests {
         for (schedule, name) in [
             (Schedule::cosine(-0.1), "final factor is -0.1"),
             (Schedule::cosine(f32::NAN), "final factor is NaN"),
+            (Schedule::step(0.0, 0.1), "step factor is 0"),
+            (
+                Schedule::step(0.1, f32::NAN),
+                "distance of the schedule's steps is NaN",
+            ),
             (Schedule::constant().warm_up(1.0), "warm-up is 1"),
             (Schedule::one_cycle().warm_up(f32::NAN), "warm-up is NaN"),
         ] {

@@ -2,17 +2,19 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Optimizer, Rule, begin, check_decay, check_learning_rate};
+use super::{CHUNK, Optimizer, Rule, begin, check_decay, check_learning_rate, check_weight_decay};
 use crate::error::Result;
 use crate::kernel::{Isa, Kernel, Vector, run};
 
 /// Stochastic gradient descent with momentum, as Keras has it: `v ← μ·v − η·g; p ← p + v`, or with Nesterov's look ahead
-/// `p ← p + μ·v − η·g` (Sutskever et al.: "On the importance of initialization and momentum in deep learning", 2013).
+/// `p ← p + μ·v − η·g` (Sutskever et al.: "On the importance of initialization and momentum in deep learning", 2013). With
+/// [weight decay](Self::weight_decay) it is the SGDW of Loshchilov and Hutter.
 #[derive(Debug, Clone)]
 pub struct Sgd {
     learning_rate: f32,
     momentum: f32,
     nesterov: bool,
+    weight_decay: f32,
     velocities: Vec<f32>,
 }
 
@@ -23,6 +25,7 @@ impl Sgd {
             learning_rate,
             momentum: 0.0,
             nesterov: false,
+            weight_decay: 0.0,
             velocities: Vec::new(),
         }
     }
@@ -41,12 +44,23 @@ impl Sgd {
             ..self
         }
     }
+
+    /// Shrinks every number by its product with the learning rate and `decay`, 0 or above, at each step, apart from the
+    /// gradient, as [`Adam::weight_decay`](super::Adam::weight_decay) does. A usual value is 0.0005.
+    #[must_use]
+    pub fn weight_decay(self, decay: f32) -> Self {
+        Self {
+            weight_decay: decay,
+            ..self
+        }
+    }
 }
 
 impl Optimizer for Sgd {
     fn check(&self) -> Result<()> {
         check_learning_rate(self.learning_rate)?;
-        check_decay("momentum", self.momentum)
+        check_decay("momentum", self.momentum)?;
+        check_weight_decay(self.weight_decay, self.learning_rate)
     }
 
     fn step(&mut self, parameters: &mut [f32], gradients: &[f32], learning_rate_factor: f32) {
@@ -54,7 +68,9 @@ impl Optimizer for Sgd {
     }
 
     fn rule(&self) -> Option<Rule> {
-        self.velocities.is_empty().then_some(Rule::Sgd {
+        // Devices have no kernel for decay.
+        let known = self.velocities.is_empty() && self.weight_decay == 0.0;
+        known.then_some(Rule::Sgd {
             learning_rate: self.learning_rate,
             momentum: self.momentum,
             nesterov: self.nesterov,
@@ -71,6 +87,7 @@ impl Sgd {
         rows.for_each(|((parameters, gradients), velocities)| {
             let update = Update {
                 rate: self.learning_rate * factor,
+                keep: 1.0 - self.learning_rate * factor * self.weight_decay,
                 momentum: self.momentum,
                 nesterov: self.nesterov,
                 parameters,
@@ -85,6 +102,8 @@ impl Sgd {
 /// A step of some of the parameters.
 struct Update<'a> {
     rate: f32,
+    /// How much of each parameter stays.
+    keep: f32,
     momentum: f32,
     nesterov: bool,
     parameters: &'a mut [f32],
@@ -102,11 +121,12 @@ impl Kernel for Update<'_> {
         let rows = self.parameters.iter_mut().zip(self.gradients);
         for ((parameter, g), velocity) in rows.zip(self.velocities) {
             let v = momentum * *velocity - rate * g;
-            *parameter += if self.nesterov {
+            let change = if self.nesterov {
                 momentum * v - rate * g
             } else {
                 v
             };
+            *parameter = self.keep * *parameter + change;
             *velocity = v;
         }
     }
@@ -132,6 +152,11 @@ mod tests {
         assert!((two_steps(sgd.clone()) - 0.8).abs() < 1e-6);
         // 1 − 0.1 − 0.2, then + 0 + 0.1.
         assert!((two_steps(sgd.nesterov()) - 0.8).abs() < 1e-6);
+        // 1 − 0.1·0.5, − 0.2; then 0.95 times that, + 0.1.
+        let sgd = Sgd::new(0.1).weight_decay(0.5);
+        assert!((two_steps(sgd.clone()) - (0.75 * 0.95 + 0.1)).abs() < 1e-6);
+        assert!(sgd.rule().is_none());
+        assert!(sgd.check().is_ok() && sgd.weight_decay(11.0).check().is_err());
         assert!(Sgd::new(-1.0).check().is_err());
         assert!(Sgd::new(0.1).momentum(1.0).check().is_err());
     }
@@ -139,7 +164,7 @@ mod tests {
     #[test]
     fn a_step_has_the_same_bits_with_all_instructions() {
         let steps = |isa: Isa| {
-            let mut sgd = Sgd::new(0.1).momentum(0.9).nesterov();
+            let mut sgd = Sgd::new(0.1).momentum(0.9).nesterov().weight_decay(0.1);
             let mut parameters: Vec<f32> = (0..101).map(|i| i as f32 / 7.0).collect();
             for step in 1..4 {
                 let own = |&p: &f32| (p * step as f32).sin();

@@ -1,0 +1,221 @@
+//! What watches a training run, and may end it.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::Device;
+
+use super::Trainer;
+use super::history::{EpochRecord, History, Metrics};
+use crate::collective::{Collective, Phase};
+use crate::error::{Result, invalid};
+use crate::nn::Model;
+use crate::optim::Optimizer;
+
+/// A run that is about to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Run {
+    /// How many epochs there will be, unless it ends early.
+    pub epochs: u64,
+    /// Steps of a whole epoch.
+    pub steps_per_epoch: usize,
+    /// Replicas that train.
+    pub replicas: usize,
+    /// Whether there is a test set.
+    pub has_test: bool,
+}
+
+/// A step that was made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct TrainedStep {
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// The step in the epoch, from 0.
+    pub step: usize,
+    /// On the global batch, before the step.
+    pub metrics: Metrics,
+}
+
+/// Code that is called while [`Trainer::fit`] runs, on the thread of rank 0 only: to log, to store, or to end training
+/// early. Each method does nothing unless it is overridden.
+///
+/// An error ends the run, on all replicas; [`Error::Callback`](crate::Error::Callback) is for errors that this crate does not
+/// know. What takes long keeps all replicas waiting, and longer than their
+/// [deadline](crate::Replicas::deadline) is an error.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use std::time::{Duration, Instant};
+///
+/// use feedline_pipeline::Transform;
+/// use feedline_pipeline::dataset::Generated;
+/// use feedline_trainer::fit::{Callback, EpochRecord};
+/// use feedline_trainer::nn::{Flatten, Linear, Sequential};
+/// use feedline_trainer::{Input, Result, Trainer};
+///
+/// /// Begins no epoch after that much time.
+/// struct Until(Instant);
+///
+/// impl Callback for Until {
+///     fn epoch(&mut self, _: &EpochRecord) -> Result<ControlFlow<()>> {
+///         Ok(match Instant::now() < self.0 {
+///             true => ControlFlow::Continue(()),
+///             false => ControlFlow::Break(()),
+///         })
+///     }
+/// }
+///
+/// let data = Generated::open(100, 10)?;
+/// let fitted = Trainer::new(|device| {
+///     Sequential::builder([3, 32, 32]).add(Flatten).add(Linear::new(10)).build(1, device)
+/// })
+/// .epochs(1_000_000)
+/// .callback(Until(Instant::now() + Duration::from_millis(100)))
+/// .progress(false)
+/// .fit(Input::new(data.train, Transform::new().scale()), None)?;
+/// assert!(fitted.history.epochs.len() < 1_000_000);
+/// # Ok::<(), feedline_trainer::Error>(())
+/// ```
+pub trait Callback: Send {
+    /// Training is about to begin.
+    ///
+    /// # Errors
+    ///
+    /// Ends the run before its first step.
+    fn begin(&mut self, run: &Run) -> Result<()> {
+        let _ = run;
+        Ok(())
+    }
+
+    /// A step was made. On GPUs this is said some steps later.
+    ///
+    /// # Errors
+    ///
+    /// Ends the run.
+    fn step(&mut self, step: &TrainedStep) -> Result<()> {
+        let _ = step;
+        Ok(())
+    }
+
+    /// An epoch is over, evaluation included; `Break` makes it the last one, which is no error.
+    ///
+    /// # Errors
+    ///
+    /// Ends the run.
+    fn epoch(&mut self, record: &EpochRecord) -> Result<ControlFlow<()>> {
+        let _ = record;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Training is over, and has not failed.
+    ///
+    /// # Errors
+    ///
+    /// What was trained is lost.
+    fn end(&mut self, history: &History) -> Result<()> {
+        let _ = history;
+        Ok(())
+    }
+}
+
+/// The callbacks of a run, and how often there is an evaluation to show them.
+#[derive(Clone)]
+pub(super) struct Watch {
+    /// Replicas share the trainer, though rank 0 only calls them.
+    callbacks: Arc<Mutex<Vec<Box<dyn Callback>>>>,
+    pub(super) evaluate_every: u64,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            callbacks: Arc::default(),
+            evaluate_every: 1,
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("callbacks", &self.callbacks().len())
+            .field("evaluate_every", &self.evaluate_every)
+            .finish()
+    }
+}
+
+impl Watch {
+    pub(super) fn check(&self) -> Result<()> {
+        match self.evaluate_every {
+            0 => Err(invalid(
+                "epochs from one evaluation to the next",
+                0,
+                "at least 1",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Calls each callback if this is rank 0.
+    pub(super) fn on_rank_0(
+        &self,
+        collective: &dyn Collective,
+        mut call: impl FnMut(&mut dyn Callback) -> Result<()>,
+    ) -> Result<()> {
+        if collective.rank() > 0 {
+            return Ok(());
+        }
+        let mut callbacks = self.callbacks();
+        callbacks.iter_mut().try_for_each(|own| call(&mut **own))
+    }
+
+    /// Whether a callback wants `record`'s epoch, after so many `steps`, to be the last one: the same on all replicas.
+    pub(super) fn ends_with(
+        &self,
+        collective: &dyn Collective,
+        record: &EpochRecord,
+        steps: u64,
+    ) -> Result<bool> {
+        if self.callbacks().is_empty() {
+            return Ok(false);
+        }
+        collective.note(steps, Phase::Other("the callbacks' decision"));
+        let mut ends = [0.0];
+        self.on_rank_0(collective, |own| {
+            // All of them see each epoch.
+            if own.epoch(record)?.is_break() {
+                ends = [1.0];
+            }
+            Ok(())
+        })?;
+        collective.broadcast(&mut ends)?;
+        Ok(ends == [1.0])
+    }
+
+    fn callbacks(&self) -> MutexGuard<'_, Vec<Box<dyn Callback>>> {
+        // One that has panicked has ended its run; it may be called in another.
+        self.callbacks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M: Model, F, O: Optimizer> Trainer<F, O>
+where
+    F: Fn(&Device) -> Result<M> + Send + Sync + 'static,
+{
+    /// Calls `callback` while training runs, after those that were added before. Clones of this trainer call the same one.
+    pub fn callback(self, callback: impl Callback + 'static) -> Self {
+        self.watch.callbacks().push(Box::new(callback));
+        self
+    }
+
+    /// Evaluates after every so many epochs, and after the last one that is planned, instead of after each.
+    pub fn evaluate_every(mut self, epochs: u64) -> Self {
+        self.watch.evaluate_every = epochs;
+        self
+    }
+}
