@@ -6,13 +6,18 @@ use std::ops::Range;
 use super::batch_norm::BatchNormStage;
 use super::convolution::ConvolutionStage;
 use super::linear::LinearStage;
+use super::residual::ResidualStage;
 use super::simple::{DropoutStage, FlattenStage, PoolStage, RectifierStage};
 use super::stage::{Places, Stage};
 use crate::kernel::BLOCK;
 use crate::kernel::border::Border;
 use crate::kernel::shape::Picture;
+use crate::nn::pass::place_inside;
 use crate::nn::pooling;
-use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Model, Relu, Sequential};
+use crate::nn::{
+    BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, Model, Relu, Residual,
+    Sequential,
+};
 
 /// A network as stages.
 #[derive(Debug)]
@@ -37,15 +42,12 @@ pub(super) fn compile(network: &Sequential) -> Option<Compiled> {
         // A convolution has no need of padding here, and fewer products without it.
         input.stride = channels;
     }
-    let mut builder = Builder {
-        shape: input,
-        stages: Vec::new(),
-        pending: Pending::None,
-        first_trained: None,
-    };
+    let mut builder = Builder::new(input);
     let flat = FlatPlaces::new(network);
+    let mut shape = network.input().to_vec();
     for (place, (layer, parameters)) in network.layers().enumerate() {
-        builder.add(place, layer, parameters, &flat)?;
+        builder.add(place, layer, &shape, parameters, &flat)?;
+        shape = layer.output_shape(&shape).ok()?;
     }
     builder.finish_pending();
     // Logits are rows of features.
@@ -108,14 +110,35 @@ struct Builder {
 }
 
 impl Builder {
+    fn new(input: Picture) -> Self {
+        Self {
+            shape: input,
+            stages: Vec::new(),
+            pending: Pending::None,
+            first_trained: None,
+        }
+    }
+
+    /// `input` is the shape that goes in, as layers see it.
     fn add(
         &mut self,
         place: usize,
-        layer: &dyn Any,
+        layer: &dyn Layer,
+        input: &[usize],
         parameters: Range<usize>,
         flat: &FlatPlaces,
     ) -> Option<()> {
-        if layer.is::<Relu>() {
+        let layer = layer as &dyn Any;
+        if let Some(layer) = layer.downcast_ref::<Residual>() {
+            self.finish_pending();
+            let inner = Self::inside(self.shape, place, layer, input, parameters.start, flat)?;
+            // The way back ends in it if nothing before it is trained.
+            let end = inner.first_trained.filter(|_| self.first_trained.is_none());
+            if inner.first_trained.is_some() {
+                self.first_trained.get_or_insert(self.stages.len());
+            }
+            self.push(ResidualStage::new(self.shape, inner.stages, end));
+        } else if layer.is::<Relu>() {
             self.rectify();
         } else if let Some(layer) = layer.downcast_ref::<MaxPool2d>() {
             self.pool(layer)?;
@@ -147,6 +170,26 @@ impl Builder {
             return None;
         }
         Some(())
+    }
+
+    /// The layers inside of one, the first of whose parameters is at place `first`.
+    fn inside(
+        shape: Picture,
+        place: usize,
+        layer: &Residual,
+        input: &[usize],
+        mut first: usize,
+        flat: &FlatPlaces,
+    ) -> Option<Self> {
+        let mut builder = Self::new(shape);
+        for (inner, own) in layer.layers(input).ok()?.into_iter().enumerate() {
+            let parameters = first..first + own.parameters();
+            first = parameters.end;
+            let place = place_inside(place, inner);
+            builder.add(place, own.layer, &own.input, parameters, flat)?;
+        }
+        builder.finish_pending();
+        Some(builder)
     }
 
     fn rectify(&mut self) {

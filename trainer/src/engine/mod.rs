@@ -57,6 +57,7 @@ mod batch_norm;
 mod compile;
 mod convolution;
 mod linear;
+mod residual;
 mod simple;
 mod stage;
 #[cfg(test)]

@@ -118,8 +118,8 @@ impl Layer for BatchNorm {
     }
 
     fn parameters(&self, input: &[usize]) -> Vec<ParameterShape> {
-        let parameter = |name, value, trainable| ParameterShape {
-            name,
+        let parameter = |name: &'static str, value, trainable| ParameterShape {
+            name: name.into(),
             shape: vec![input[0]],
             initializer: Initializer::Constant(value),
             trainable,

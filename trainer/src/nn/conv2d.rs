@@ -143,7 +143,7 @@ impl Layer for Conv2d {
         let area = kernel * kernel;
         vec![
             ParameterShape {
-                name: "weight",
+                name: "weight".into(),
                 shape: vec![filters, input[0], kernel, kernel],
                 initializer: Initializer::GlorotUniform {
                     fan_in: input[0] * area,
@@ -152,7 +152,7 @@ impl Layer for Conv2d {
                 trainable: true,
             },
             ParameterShape {
-                name: "bias",
+                name: "bias".into(),
                 shape: vec![filters],
                 initializer: Initializer::Constant(0.0),
                 trainable: true,

@@ -1,6 +1,7 @@
 //! What a layer is.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use candle_core::{Device, Tensor, Var};
@@ -75,7 +76,7 @@ pub trait Layer: Any + Debug + Send + Sync {
 #[derive(Debug, Clone)]
 pub struct ParameterShape {
     /// The name within the layer: `weight`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The shape.
     pub shape: Vec<usize>,
     /// The first values.
@@ -141,6 +142,12 @@ impl Initializer {
             }
         }
     }
+}
+
+/// The name of a layer behind those of these kinds: `conv2d_2` if one of them is a `conv2d`.
+pub(super) fn name(before: impl Iterator<Item = &'static str>, kind: &str) -> String {
+    let before = before.filter(|&own| own == kind).count();
+    format!("{kind}_{}", before + 1)
 }
 
 /// Refuses a tensor of this shape if no machine can hold it: more than 2³⁸ numbers, a terabyte.

@@ -49,13 +49,13 @@ impl Layer for Linear {
         let (fan_in, fan_out) = (input[0], self.outputs);
         vec![
             ParameterShape {
-                name: "weight",
+                name: "weight".into(),
                 shape: vec![fan_in, fan_out],
                 initializer: Initializer::GlorotUniform { fan_in, fan_out },
                 trainable: true,
             },
             ParameterShape {
-                name: "bias",
+                name: "bias".into(),
                 shape: vec![fan_out],
                 initializer: Initializer::Constant(0.0),
                 trainable: true,

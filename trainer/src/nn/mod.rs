@@ -40,9 +40,10 @@ mod model;
 mod normalization;
 #[cfg(test)]
 mod on_tape;
-mod pass;
+pub(crate) mod pass;
 pub(crate) mod pooling;
 mod relu;
+mod residual;
 mod sequential;
 mod storage;
 mod summary;
@@ -59,5 +60,6 @@ pub use max_pool2d::MaxPool2d;
 pub use model::{Model, Parameter};
 pub use pass::Pass;
 pub use relu::Relu;
+pub use residual::Residual;
 pub use sequential::{Sequential, SequentialBuilder};
 pub use summary::Summary;

@@ -40,6 +40,11 @@ impl Pass {
         Self { layer, ..self }
     }
 
+    /// A place for the layer at `place` inside of this pass' layer, which no other layer has.
+    pub(crate) fn place_inside(&self, place: usize) -> usize {
+        place_inside(self.layer, place)
+    }
+
     /// Whether this is training.
     pub fn is_training(&self) -> bool {
         self.training
@@ -55,4 +60,9 @@ impl Pass {
         let row = self.first_row + row;
         [self.seed, self.step, self.layer as u64, row as u64]
     }
+}
+
+/// The place of the layer at place `inner` inside the one at place `outer`. Networks have less layers than 2¹⁶.
+pub(crate) fn place_inside(outer: usize, inner: usize) -> usize {
+    (outer + 1).wrapping_mul(1 << 16).wrapping_add(inner)
 }

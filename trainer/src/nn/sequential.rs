@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor, Var};
 use feedline_pipeline::Random;
 
+use super::layer::name;
 use super::summary::Row;
 use super::{Layer, Model, Parameter, Pass, Summary};
 use crate::error::{Error, Result};
@@ -133,8 +134,7 @@ impl SequentialBuilder {
         let (mut layers, mut parameters) = (Vec::<Placed>::new(), Vec::<Parameter>::new());
         for layer in self.layers {
             let kind = layer.kind();
-            let before = layers.iter().filter(|placed| placed.layer.kind() == kind);
-            let name = format!("{kind}_{}", before.count() + 1);
+            let name = name(layers.iter().map(|placed| placed.layer.kind()), kind);
             let fits = match shape.contains(&0) {
                 true => Err(format!("the input {shape:?} is empty")),
                 false => layer.output_shape(&shape),

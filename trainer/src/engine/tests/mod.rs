@@ -5,6 +5,7 @@ mod errors;
 pub(crate) mod naive;
 mod ready;
 mod reproducible;
+mod residual;
 mod reuse;
 mod tape;
 
@@ -15,7 +16,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::models;
 use crate::nn::{
-    BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Padding, Parameter, Relu, cross_entropy,
+    BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, Padding, Parameter, Relu,
+    Residual, SequentialBuilder, cross_entropy,
 };
 use naive::Naive;
 
@@ -267,6 +269,8 @@ pub(crate) enum Op {
     Dropout(f32),
     Flatten,
     Linear(usize),
+    /// Around this many of the following layers.
+    Residual(usize),
 }
 
 /// The layers of these blocks, and two fully connected ones behind them.
@@ -301,31 +305,59 @@ pub(crate) fn ops(blocks: &[Block], hidden: usize) -> Vec<Op> {
     ops
 }
 
+/// What layers can be added to.
+trait Layers: Sized {
+    fn put(self, layer: impl Layer + 'static) -> Self;
+
+    /// Puts these layers at the end.
+    fn put_all(mut self, mut ops: &[Op]) -> Self {
+        while let Some((&op, rest)) = ops.split_first() {
+            ops = rest;
+            self = match op {
+                Op::Convolution {
+                    filters,
+                    kernel,
+                    stride,
+                    same,
+                } => {
+                    let convolution = Conv2d::new(filters, kernel).stride(stride);
+                    self.put(convolution.padding(padding(same)))
+                }
+                Op::Relu => self.put(Relu),
+                Op::Pool {
+                    window,
+                    stride,
+                    same,
+                } => self.put(MaxPool2d::new(window, stride).padding(padding(same))),
+                Op::Norm => self.put(BatchNorm::new()),
+                Op::Dropout(rate) => self.put(Dropout::new(rate)),
+                Op::Flatten => self.put(Flatten),
+                Op::Linear(outputs) => self.put(Linear::new(outputs)),
+                Op::Residual(count) => {
+                    let (inside, behind) = rest.split_at(count);
+                    ops = behind;
+                    self.put(Residual::new().put_all(inside))
+                }
+            };
+        }
+        self
+    }
+}
+
+impl Layers for SequentialBuilder {
+    fn put(self, layer: impl Layer + 'static) -> Self {
+        self.add(layer)
+    }
+}
+
+impl Layers for Residual {
+    fn put(self, layer: impl Layer + 'static) -> Self {
+        self.add(layer)
+    }
+}
+
 /// A network of these layers, if they fit each other.
 pub(crate) fn network(input: [usize; 3], ops: &[Op], seed: u64) -> Option<Sequential> {
-    let mut builder = Sequential::builder(input);
-    for &op in ops {
-        builder = match op {
-            Op::Convolution {
-                filters,
-                kernel,
-                stride,
-                same,
-            } => {
-                let convolution = Conv2d::new(filters, kernel).stride(stride);
-                builder.add(convolution.padding(padding(same)))
-            }
-            Op::Relu => builder.add(Relu),
-            Op::Pool {
-                window,
-                stride,
-                same,
-            } => builder.add(MaxPool2d::new(window, stride).padding(padding(same))),
-            Op::Norm => builder.add(BatchNorm::new()),
-            Op::Dropout(rate) => builder.add(Dropout::new(rate)),
-            Op::Flatten => builder.add(Flatten),
-            Op::Linear(outputs) => builder.add(Linear::new(outputs)),
-        };
-    }
+    let builder = Sequential::builder(input).put_all(ops);
     builder.build(seed, &Device::Cpu).ok()
 }

@@ -51,37 +51,12 @@ impl Naive {
             pattern: Vec::new(),
             margin: f64::INFINITY,
         };
-        let mut parameters = parameters.iter();
-        let mut statistics = self.statistics.iter();
-        let mut next = || parameters.next().unwrap().as_slice();
-        for (place, &op) in self.ops.iter().enumerate() {
-            match op {
-                Op::Convolution {
-                    filters,
-                    kernel,
-                    stride,
-                    same,
-                } => flow.convolve(filters, windows(kernel, stride, same), next(), next()),
-                Op::Relu => flow.rectify(),
-                Op::Pool {
-                    window,
-                    stride,
-                    same,
-                } => flow.pool(windows(window, stride, same)),
-                Op::Norm => {
-                    let (mean, variance) = (statistics.next().unwrap(), statistics.next().unwrap());
-                    let moments = match rows.pass.is_training() {
-                        true => flow.moments(),
-                        false => mean.iter().copied().zip(variance.iter().copied()).collect(),
-                    };
-                    flow.normalize(&moments, next(), next());
-                }
-                Op::Dropout(_) if !rows.pass.is_training() => {}
-                Op::Dropout(rate) => flow.drop(rate, &rows.pass.in_layer(place)),
-                Op::Flatten => flow.shape = [flow.shape.iter().product(), 1, 1],
-                Op::Linear(outputs) => flow.multiply(outputs, next(), next()),
-            }
-        }
+        let mut numbers = Numbers {
+            parameters: parameters.iter(),
+            statistics: self.statistics.iter(),
+        };
+        let place = |place| place;
+        flow.run(&self.ops, &place, &mut numbers, &rows.pass);
         let loss = flow.losses(&rows.labels).iter().sum::<f64>();
         Outcome {
             loss: f64::from(SHARE) * loss,
@@ -89,6 +64,12 @@ impl Naive {
             margin: flow.margin,
         }
     }
+}
+
+/// What the layers that were not run yet hold.
+struct Numbers<'a> {
+    parameters: std::slice::Iter<'a, Vec<f64>>,
+    statistics: std::slice::Iter<'a, Vec<f64>>,
 }
 
 /// How windows lie along a side.
@@ -117,6 +98,58 @@ impl Windows {
 }
 
 impl Flow {
+    /// Through these layers; `place_of` says where the one at a place among them is in the network.
+    fn run(
+        &mut self,
+        ops: &[Op],
+        place_of: &dyn Fn(usize) -> usize,
+        numbers: &mut Numbers<'_>,
+        pass: &Pass,
+    ) {
+        let (mut index, mut place) = (0, 0);
+        while let Some(&op) = ops.get(index) {
+            index += 1;
+            let mut next = || numbers.parameters.next().unwrap().as_slice();
+            match op {
+                Op::Convolution {
+                    filters,
+                    kernel,
+                    stride,
+                    same,
+                } => self.convolve(filters, windows(kernel, stride, same), next(), next()),
+                Op::Relu => self.rectify(),
+                Op::Pool {
+                    window,
+                    stride,
+                    same,
+                } => self.pool(windows(window, stride, same)),
+                Op::Norm => {
+                    let mut own = || numbers.statistics.next().unwrap();
+                    let (mean, variance) = (own(), own());
+                    let moments = match pass.is_training() {
+                        true => self.moments(),
+                        false => mean.iter().copied().zip(variance.iter().copied()).collect(),
+                    };
+                    self.normalize(&moments, next(), next());
+                }
+                Op::Dropout(_) if !pass.is_training() => {}
+                Op::Dropout(rate) => self.drop(rate, &pass.in_layer(place_of(place))),
+                Op::Flatten => self.shape = [self.shape.iter().product(), 1, 1],
+                Op::Linear(outputs) => self.multiply(outputs, next(), next()),
+                Op::Residual(count) => {
+                    let around = self.numbers.clone();
+                    let outer = place_of(place);
+                    let inside = |inner| (outer + 1) * 65_536 + inner;
+                    self.run(&ops[index..index + count], &inside, numbers, pass);
+                    let sums = self.numbers.iter_mut().zip(around);
+                    sums.for_each(|(x, around)| *x += around);
+                    index += count;
+                }
+            }
+            place += 1;
+        }
+    }
+
     /// The pixels of each window, as far as they are in the picture: `(place in the window, place in the picture)`, for
     /// each output pixel. Also the shape of the output.
     fn windows(&self, windows: Windows) -> ([usize; 2], Vec<Vec<(usize, usize)>>) {

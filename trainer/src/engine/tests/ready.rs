@@ -10,8 +10,15 @@ proptest! {
         (channels, height, width) in (1usize..20, 1usize..12, 1usize..12),
         blocks in prop::collection::vec(block(), 0..3),
         (rows, hidden, seed) in (1usize..20, 1usize..40, any::<u64>()),
+        residual in any::<bool>(),
     ) {
-        let network = network([channels, height, width], &ops(&blocks, hidden), seed);
+        let mut ops = ops(&blocks, hidden);
+        if residual {
+            // Around a layer as wide as what comes before it.
+            let last = ops.len() - 2;
+            ops.splice(last..last, [Op::Residual(2), Op::Linear(hidden), Op::Norm]);
+        }
+        let network = network([channels, height, width], &ops, seed);
         prop_assume!(network.is_some());
         let network = network.unwrap();
         let rows = Rows::new(&network, rows, false, &mut Random::new([seed]));
