@@ -1,6 +1,6 @@
 //! The one error type of this crate.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::collective::{Missing, NcclFault, Place};
@@ -32,6 +32,17 @@ pub enum Error {
         found: String,
         /// What would do.
         expected: String,
+    },
+
+    /// A file that cannot be read or written.
+    #[error("can't {action} {}: {source}", path.display())]
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// What was tried, as in "can't *write*".
+        action: &'static str,
+        /// Why.
+        source: std::io::Error,
     },
 
     /// Something that this build lacks.
@@ -167,6 +178,18 @@ impl Error {
             action,
             reason: error.to_string(),
         }
+    }
+}
+
+/// Turns what a system or a format says about the file at `path` into an error.
+pub(crate) fn file<E: Into<std::io::Error>>(
+    action: &'static str,
+    path: &Path,
+) -> impl Fn(E) -> Error {
+    move |source| Error::File {
+        path: path.to_owned(),
+        action,
+        source: source.into(),
     }
 }
 

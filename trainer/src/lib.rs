@@ -46,10 +46,11 @@
 //! | [`optim`] | Adam and SGD, the trait [`Optimizer`](optim::Optimizer), and schedules of the learning rate |
 //! | [`parallel`] | [`Replicas`]: the same code on several devices, each with its own threads |
 //! | [`collective`] | how replicas talk: sums, broadcasts and barriers that fail instead of hanging, and sums of gradients while they are still computed |
+//! | [`run`] | a folder that shows what a run has done: metrics, TensorBoard's curves, pictures, a report |
 //! | `cuda` | with the feature `cuda`: what trains a [`Sequential`](nn::Sequential) on an NVIDIA GPU |
 //!
-//! Features, all off by default: `cuda` (networks on GPUs), `cudnn` (with convolutions), `nccl` (replicas on all GPUs). Each
-//! needs the CUDA toolkit to build.
+//! Features, all off by default: `report` (pictures and a report of a run); `cuda` (networks on GPUs), `cudnn` (with
+//! convolutions) and `nccl` (replicas on all GPUs), which need the CUDA toolkit to build.
 
 mod error;
 
@@ -65,6 +66,7 @@ pub mod nn;
 pub mod optim;
 pub mod parallel;
 mod precision;
+pub mod run;
 
 pub use error::{Error, Result};
 pub use fit::{Input, Trainer};

@@ -1,0 +1,170 @@
+//! Pictures and the report of a run.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::html::{self, Page, Picture};
+use super::{
+    CONFIG, Evaluation, METRICS, RunFolder, Span, confusion, curves, metrics, raster, sheet,
+    timeline, write,
+};
+use crate::error::{Result, file};
+use crate::fit::History;
+
+const EVALUATION: &str = "evaluation.json";
+const REPORT: &str = "report.html";
+
+/// What is kept of an evaluation beside its pictures.
+#[derive(Serialize, Deserialize)]
+struct Confusion {
+    classes: Vec<String>,
+    confusion: Vec<Vec<u64>>,
+}
+
+impl RunFolder {
+    /// Draws what ran when, to `timeline.svg`. The report shows it if it is there before [`finish`](Self::finish).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`](crate::Error::File) if something can't be written.
+    pub fn timeline(&self, spans: &[Span]) -> Result<()> {
+        write(
+            &self.path.join("timeline.svg"),
+            timeline::svg(spans).as_bytes(),
+        )
+    }
+
+    /// Writes epochs that [`epoch`](Self::epoch) was not called for, draws all pictures and writes `report.html`, whose
+    /// path it returns. Can be called again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the evaluation's lengths and classes do not fit each
+    /// other, [`Error::File`](crate::Error::File) if something can't be written.
+    pub fn finish(
+        &mut self,
+        history: &History,
+        evaluation: Option<&Evaluation>,
+    ) -> Result<PathBuf> {
+        let last = self.last;
+        for record in history
+            .epochs
+            .iter()
+            .filter(|record| record.epoch + 1 > last)
+        {
+            self.epoch(record)?;
+        }
+        if let Some(evaluation) = evaluation {
+            evaluation.check()?;
+            if !evaluation.confusion.is_empty() {
+                let path = self.path.join(EVALUATION);
+                let kept = Confusion {
+                    classes: evaluation.classes.clone(),
+                    confusion: evaluation.confusion.clone(),
+                };
+                write(
+                    &path,
+                    &serde_json::to_vec(&kept).map_err(file("write", &path))?,
+                )?;
+            }
+            if !evaluation.samples.is_empty() {
+                let path = self.path.join("samples.png");
+                let drawn = sheet::samples(evaluation).and_then(|svg| raster::png(&svg));
+                write(&path, &drawn.map_err(file("draw", &path))?)?;
+            }
+            if let Some(filters) = &evaluation.filters {
+                let path = self.path.join("filters.png");
+                let drawn = sheet::filters(filters).and_then(|svg| raster::png(&svg));
+                write(&path, &drawn.map_err(file("draw", &path))?)?;
+            }
+        }
+        report(&self.path)
+    }
+}
+
+/// Draws curves and the confusion matrix of the run in a folder, and writes its `report.html` anew, whose path it
+/// returns: while the run goes on, or after it ended in any way.
+///
+/// # Errors
+///
+/// [`Error::File`](crate::Error::File) if there is no run, its files can't be understood, or something can't be written.
+pub fn report(path: impl AsRef<Path>) -> Result<PathBuf> {
+    let path = path.as_ref();
+    let config_path = path.join(CONFIG);
+    let config = fs::read_to_string(&config_path).map_err(file("find a run's", &config_path))?;
+    let rows = metrics::read(&path.join(METRICS))?;
+
+    let mut pictures = Vec::new();
+    let mut draw = |name: &str, title, svg: String| {
+        write(&path.join(format!("{name}.svg")), svg.as_bytes())?;
+        let png = path.join(format!("{name}.png"));
+        write(&png, &raster::png(&svg).map_err(file("draw", &png))?)?;
+        pictures.push(Picture { title, markup: svg });
+        Ok::<_, crate::Error>(())
+    };
+    draw("curves", "Curves", curves::svg(&rows))?;
+    let evaluation_path = path.join(EVALUATION);
+    let mut confused = None;
+    if let Some(bytes) = read(&evaluation_path)? {
+        let kept: Confusion =
+            serde_json::from_slice(&bytes).map_err(file("understand", &evaluation_path))?;
+        let evaluation = Evaluation {
+            classes: kept.classes,
+            confusion: kept.confusion,
+            ..Evaluation::default()
+        };
+        evaluation.check()?;
+        draw(
+            "confusion",
+            "Confusion",
+            confusion::svg(&evaluation.classes, &evaluation.confusion),
+        )?;
+        confused = Some(evaluation);
+    }
+    for (name, title) in [("samples", "Samples"), ("filters", "Filters")] {
+        if let Some(png) = read(&path.join(format!("{name}.png")))? {
+            let markup = format!(r#"<img src="{}" alt="{title}">"#, raster::address(&png));
+            pictures.push(Picture { title, markup });
+        }
+    }
+    if let Some(svg) = read(&path.join("timeline.svg"))? {
+        // As an image: what stands in the file can do nothing to the page.
+        let markup = format!(
+            r#"<img src="{}" alt="Timeline">"#,
+            raster::svg_address(&svg)
+        );
+        pictures.push(Picture {
+            title: "Timeline",
+            markup,
+        });
+    }
+
+    let name = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = name
+        .file_name()
+        .unwrap_or(name.as_os_str())
+        .to_string_lossy()
+        .into_owned();
+    let page = html::page(&Page {
+        name: &name,
+        config: &config,
+        rows: &rows,
+        evaluation: confused.as_ref(),
+        pictures: &pictures,
+    });
+    let report = path.join(REPORT);
+    write(&report, page.as_bytes())?;
+    Ok(report)
+}
+
+/// What is in a file, if there is one.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(file("read", path)(error)),
+    }
+}

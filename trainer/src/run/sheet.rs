@@ -1,0 +1,127 @@
+//! Sheets of small pictures: samples with their classes, and kernels.
+
+use std::io;
+
+use super::drawing::{Anchor, Drawing, MARGIN, count, shorten, width_of};
+use super::evaluation::{Evaluation, Filters, Sample};
+use super::raster::address_of;
+
+const MOST_SAMPLES: usize = 100;
+const MOST_KERNELS: usize = 256;
+const TOP: f64 = 68.0;
+const PICTURE: f64 = 96.0;
+const GAP: f64 = 14.0;
+/// Two lines of text.
+const CAPTION: f64 = 34.0;
+
+/// Pictures with what they were taken for; those that were taken for something else in a frame, with both names.
+pub(super) fn samples(evaluation: &Evaluation) -> io::Result<String> {
+    let samples = &evaluation.samples[..evaluation.samples.len().min(MOST_SAMPLES)];
+    let wrong = samples
+        .iter()
+        .filter(|sample| sample.predicted != sample.label)
+        .count();
+    let columns = samples.len().clamp(4, 10);
+    let name = |class: usize| shorten(evaluation.classes.get(class).map_or("", String::as_str), 12);
+
+    let mut drawing = Drawing::default();
+    let subtitle = format!(
+        "{}, {wrong} wrong (✗ predicted, true below)",
+        count(samples.len(), "picture", "pictures")
+    );
+    drawing.heading("Test pictures", &subtitle);
+    for (index, sample) in samples.iter().enumerate() {
+        let x = MARGIN + (index % columns) as f64 * (PICTURE + GAP);
+        let y = TOP + (index / columns) as f64 * (PICTURE + CAPTION + GAP);
+        drawing.image([x, y, PICTURE, PICTURE], &picture(sample)?);
+        let middle = x + PICTURE / 2.0;
+        let mut line = |offset: f64, class: &str, words: &str| {
+            drawing.text(
+                middle,
+                y + PICTURE + offset,
+                class,
+                11.0,
+                Anchor::Middle,
+                words,
+            );
+        };
+        if sample.predicted == sample.label {
+            line(15.0, "ink", &name(sample.label));
+        } else {
+            line(15.0, "wrong", &format!("✗ {}", name(sample.predicted)));
+            line(29.0, "soft", &name(sample.label));
+            drawing.frame([x - 2.0, y - 2.0, PICTURE + 4.0, PICTURE + 4.0]);
+        }
+    }
+    let rows = samples.len().div_ceil(columns) as f64;
+    let width = 2.0 * MARGIN + columns as f64 * (PICTURE + GAP) - GAP;
+    Ok(drawing.svg(
+        width.max(width_of(&subtitle, 12.0) + 2.0 * MARGIN),
+        TOP + rows * (PICTURE + CAPTION + GAP) - GAP + MARGIN,
+    ))
+}
+
+fn picture(sample: &Sample) -> io::Result<String> {
+    let [channels, rows, columns] = sample.shape;
+    let plane = rows * columns;
+    address_of(columns, rows, |pixel| match channels {
+        3 => [0, 1, 2].map(|channel| sample.pixels[channel * plane + pixel]),
+        _ => [sample.pixels[pixel]; 3],
+    })
+}
+
+/// Kernels: grey is zero, and the largest weight of a kernel is black or white, or a full colour.
+pub(super) fn filters(filters: &Filters) -> io::Result<String> {
+    let [outputs, inputs, rows, columns] = filters.shape;
+    let coloured = inputs == 3;
+    let (channels, kernels) = if coloured {
+        (3, outputs)
+    } else {
+        (1, outputs * inputs)
+    };
+    let plane = rows * columns;
+    let shown = kernels.min(MOST_KERNELS);
+    // As square as the sheet can be; each output's kernels in a row of their own if that is not too long.
+    let wide = match inputs {
+        2 | 4..=16 => inputs,
+        _ => ((shown as f64).sqrt().ceil() as usize).clamp(1, 16),
+    };
+    let side = (480.0 / wide as f64).clamp(28.0, 64.0);
+
+    let mut drawing = Drawing::default();
+    let all = match shown < kernels {
+        true => format!(", the first {shown} of {kernels}"),
+        false => String::new(),
+    };
+    let subtitle = format!("{outputs} × {inputs} × {rows} × {columns}{all}; grey is zero");
+    drawing.heading("First layer's kernels", &subtitle);
+    for (index, kernel) in filters
+        .values
+        .chunks_exact(channels * plane)
+        .take(shown)
+        .enumerate()
+    {
+        let largest = kernel
+            .iter()
+            .map(|weight| weight.abs())
+            .filter(|weight| weight.is_finite())
+            .fold(0.0, f32::max);
+        let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let level = |weight: f32| match weight.is_nan() {
+            true => 128,
+            false => (128.0 + weight * scale).clamp(0.0, 255.0) as u8,
+        };
+        let address = address_of(columns, rows, |pixel| match coloured {
+            true => [0, 1, 2].map(|channel| level(kernel[channel * plane + pixel])),
+            false => [level(kernel[pixel]); 3],
+        })?;
+        let x = MARGIN + (index % wide) as f64 * (side + 6.0);
+        let y = TOP + (index / wide) as f64 * (side + 6.0);
+        // White kernels end somewhere on white paper, too.
+        drawing.rectangle([x, y, side, side], "grid", 1.0, "");
+        drawing.image([x, y, side, side], &address);
+    }
+    let width = MARGIN * 2.0 + wide as f64 * (side + 6.0) - 6.0;
+    let height = TOP + shown.div_ceil(wide) as f64 * (side + 6.0) - 6.0 + MARGIN;
+    Ok(drawing.svg(width.max(width_of(&subtitle, 12.0) + 2.0 * MARGIN), height))
+}

@@ -1,0 +1,389 @@
+//! What a run's folder must hold, and survive.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::*;
+use crate::Error;
+use crate::fit::Metrics;
+
+fn record(epoch: u64, loss: f64, test: Option<f64>) -> EpochRecord {
+    let metrics = |loss: f64| Metrics {
+        loss,
+        accuracy: 1.0 / (1.0 + loss),
+        samples: 50_000,
+    };
+    EpochRecord {
+        epoch,
+        train: metrics(loss),
+        test: test.map(metrics),
+        duration: Duration::from_millis(2500),
+        data_wait: Duration::from_millis(125),
+    }
+}
+
+fn lines(folder: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join(METRICS)).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn config() -> Value {
+    serde_json::json!({ "model": "cifar_cnn", "note": "<script>alert('&')</script>" })
+}
+
+fn event_files(folder: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.to_string_lossy().contains("tfevents"))
+        .collect()
+}
+
+#[test]
+fn every_epoch_is_on_disk_at_once_and_not_a_number_is_null() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut folder = RunFolder::create(parent.path().join("deep/run"), &config()).unwrap();
+    folder.epoch(&record(0, f64::NAN, None)).unwrap();
+    folder.epoch(&record(1, 0.5, Some(1.0))).unwrap();
+    let lines = lines(folder.path());
+    assert_eq!(lines[0]["epoch"], 1);
+    assert_eq!(lines[0]["train"]["loss"], Value::Null);
+    assert_eq!(lines[0].get("test"), None);
+    assert_eq!(lines[1]["test"]["accuracy"], 0.5);
+    assert_eq!(lines[1]["samples_per_second"], 20_000.0);
+    assert_eq!(lines[1]["data_wait_seconds"], 0.125);
+    let rows = metrics::read(&folder.path().join(METRICS)).unwrap();
+    assert!(rows[0].train.loss.is_nan() && rows[0].test.is_none());
+    assert_eq!(rows[1], Row::from(&record(1, 0.5, Some(1.0))));
+    let written: Value =
+        serde_json::from_slice(&fs::read(folder.path().join(CONFIG)).unwrap()).unwrap();
+    assert_eq!(written, config());
+}
+
+#[test]
+fn a_folder_with_another_run_is_refused_and_left_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut first = RunFolder::create(parent.path(), &config()).unwrap();
+    first.epoch(&record(0, 1.0, None)).unwrap();
+    let error = RunFolder::create(parent.path(), &"other").unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument { .. }));
+    let words = error.to_string();
+    assert!(
+        words.contains("another run") && words.contains("reopen"),
+        "{words}"
+    );
+    assert_eq!(lines(parent.path()).len(), 1);
+    assert_eq!(event_files(parent.path()).len(), 1);
+    let error = RunFolder::reopen(parent.path().join("none")).unwrap_err();
+    assert!(matches!(error, Error::File { .. }));
+    assert!(error.to_string().contains(CONFIG), "{error}");
+}
+
+#[test]
+fn a_run_goes_on_after_a_crash_and_takes_back_what_it_does_again() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join(METRICS);
+    let mut folder = RunFolder::create(parent.path(), &config()).unwrap();
+    for epoch in 0..3 {
+        folder.epoch(&record(epoch, 1.0, None)).unwrap();
+    }
+    drop(folder);
+    let mut cut = fs::read(&path).unwrap();
+    cut.extend(b"{\"epoch\":4,\"tr");
+    fs::write(&path, cut).unwrap();
+    assert_eq!(metrics::read(&path).unwrap().len(), 3);
+    let mut folder = RunFolder::reopen(parent.path()).unwrap();
+    folder.epoch(&record(1, 0.25, None)).unwrap();
+    let rows = metrics::read(&path).unwrap();
+    assert_eq!(rows.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(rows[1].train.loss, 0.25);
+    assert_eq!(lines(parent.path()).len(), 4);
+    fs::write(&path, "{}\n").unwrap();
+    let error = RunFolder::reopen(parent.path()).unwrap_err().to_string();
+    assert!(error.contains("line 1"), "{error}");
+}
+
+/// Needs a Python with TensorBoard: its path in `FEEDLINE_TENSORBOARD_PYTHON`.
+#[test]
+fn tensorboard_reads_what_was_written() {
+    let Ok(python) = std::env::var("FEEDLINE_TENSORBOARD_PYTHON") else {
+        println!(
+            "skipped: FEEDLINE_TENSORBOARD_PYTHON is not set to a Python that has TensorBoard"
+        );
+        return;
+    };
+    let parent = tempfile::tempdir().unwrap();
+    let mut folder = RunFolder::create(parent.path(), &config()).unwrap();
+    for epoch in 0..3 {
+        folder.epoch(&record(epoch, 1.0, None)).unwrap();
+    }
+    let mut folder = RunFolder::reopen(parent.path()).unwrap();
+    folder.epoch(&record(1, 3.0, Some(0.25))).unwrap();
+    let script = "
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1]).Reload()
+tags = events.Tags()['scalars']
+print(json.dumps({tag: [[event.step, event.value] for event in events.Scalars(tag)] for tag in tags}))
+";
+    let output = Command::new(python)
+        .args(["-c", script])
+        .arg(parent.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let found: Value = serde_json::from_str(&text).unwrap();
+    let expected = serde_json::json!({
+        "train/loss": [[1, 1.0], [2, 3.0]],
+        "train/accuracy": [[1, 0.5], [2, 0.25]],
+        "test/loss": [[2, 0.25]],
+        "test/accuracy": [[2, 0.800_000_011_920_929]],
+        "samples_per_second": [[1, 20_000.0], [2, 20_000.0]],
+        "data_wait": [[1, 0.125], [2, 0.125]],
+    });
+    assert_eq!(found, expected);
+}
+
+#[cfg(feature = "report")]
+mod report {
+    use super::*;
+    use crate::fit::History;
+
+    /// `FEEDLINE_KEEP_RUNS` names a folder to look at what was drawn.
+    fn folder(name: &str) -> (tempfile::TempDir, PathBuf) {
+        let parent = tempfile::tempdir().unwrap();
+        let path = match std::env::var("FEEDLINE_KEEP_RUNS") {
+            Ok(keep) => Path::new(&keep).join(name),
+            Err(_) => parent.path().join(name),
+        };
+        (parent, path)
+    }
+
+    fn evaluation(classes: &[&str], shape: [usize; 3], filters: [usize; 4]) -> Evaluation {
+        let number = classes.len();
+        let noise = |seed: usize| seed.wrapping_mul(2_654_435_761) >> 7;
+        let count = |row: usize, column: usize| match noise(row * 131 + column) % 9 {
+            _ if row == column => 700,
+            share @ 0..5 => share as u64 * 17,
+            _ => 0,
+        };
+        let samples = (0..24).map(|index| Sample {
+            shape,
+            pixels: (0..shape.iter().product())
+                .map(|place: usize| (place * 3 + index * 40) as u8)
+                .collect(),
+            label: index % number,
+            predicted: if index % 5 == 0 {
+                (index + 1) % number
+            } else {
+                index % number
+            },
+        });
+        let weight = |place: usize| (noise(place) % 2001) as f32 / 1000.0 - 1.0;
+        Evaluation {
+            classes: classes.iter().map(|&name| name.to_owned()).collect(),
+            confusion: (0..number)
+                .map(|row| (0..number).map(|column| count(row, column)).collect())
+                .collect(),
+            samples: samples.collect(),
+            filters: Some(Filters {
+                shape: filters,
+                values: (0..filters.iter().product()).map(weight).collect(),
+            }),
+        }
+    }
+
+    fn history(records: impl IntoIterator<Item = EpochRecord>) -> History {
+        History {
+            epochs: records.into_iter().collect(),
+        }
+    }
+
+    /// Names and kinds of what is in it: SVGs that parse, PNGs with pixels, a page that needs nothing else.
+    fn check(folder: &Path, names: &[&str]) {
+        for name in names {
+            let bytes = fs::read(folder.join(name)).unwrap();
+            match name.rsplit_once('.').unwrap().1 {
+                "svg" => drop(raster::png(std::str::from_utf8(&bytes).unwrap()).unwrap()),
+                _ => assert!(
+                    resvg::tiny_skia::Pixmap::decode_png(&bytes)
+                        .unwrap()
+                        .width()
+                        > 100
+                ),
+            }
+        }
+        let page = fs::read_to_string(folder.join("report.html")).unwrap();
+        let source = |kind: &str| page.matches(kind).count();
+        assert_eq!(source("src=\""), source("src=\"data:image/"));
+        assert_eq!(source("<svg "), source("</svg>"));
+        let curves = fs::read_to_string(folder.join("curves.svg")).unwrap();
+        assert!(!curves.contains("NaN") && !curves.contains("inf"));
+        let others = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(
+            !others.contains("<script") && !others.contains("http:") && !others.contains("https:")
+        );
+    }
+
+    const ALL: [&str; 7] = [
+        "curves.svg",
+        "curves.png",
+        "confusion.svg",
+        "confusion.png",
+        "samples.png",
+        "filters.png",
+        "timeline.svg",
+    ];
+
+    #[test]
+    fn a_finished_run_shows_all_that_happened() {
+        let (_parent, path) = folder("usual");
+        let mut run = RunFolder::create(&path, &config()).unwrap();
+        let decay = |epoch: u64| 2.2 * (-0.2 * epoch as f64).exp();
+        let history = history(
+            (0..20).map(|epoch| record(epoch, decay(epoch) + 0.05, Some(decay(epoch) * 0.8 + 0.4))),
+        );
+        // The last epochs are left to `finish`.
+        for epoch in &history.epochs[..15] {
+            run.epoch(epoch).unwrap();
+        }
+        let at = |stage: &str, start, end| Span {
+            stage: stage.into(),
+            start: Duration::from_millis(start),
+            end: Duration::from_millis(end),
+        };
+        let spans = (0..4000).flat_map(|step| {
+            let start = step * 12;
+            [
+                at("load", start, start + 5),
+                at("compute", start + 5, start + 11),
+                at("reduce", start + 9, start + 12),
+            ]
+        });
+        run.timeline(
+            &spans
+                .chain([at("evaluate", 30_000, 36_000)])
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
+        let classes = [
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck & <trailer>",
+        ];
+        let written = run
+            .finish(
+                &history,
+                Some(&evaluation(&classes, [3, 32, 32], [32, 3, 5, 5])),
+            )
+            .unwrap();
+        assert_eq!(written, path.join("report.html"));
+        assert_eq!(lines(&path).len(), 20);
+        check(&path, &ALL);
+        let page = fs::read_to_string(&written).unwrap();
+        for words in [
+            "cifar_cnn",
+            "&lt;script&gt;",
+            "truck &amp; &lt;trailer&gt;",
+            "Best test accuracy",
+        ] {
+            assert!(page.contains(words), "{words}");
+        }
+        assert_eq!(page.matches("<tr><td>").count(), 20);
+        // From the files alone, it is the same page.
+        fs::remove_file(&written).unwrap();
+        super::super::report(&path).unwrap();
+        assert_eq!(fs::read_to_string(&written).unwrap(), page);
+    }
+
+    #[test]
+    fn odd_runs_are_drawn_too() {
+        let (_parent, path) = folder("hundred");
+        let names: Vec<_> = (0..100)
+            .map(|class| format!("class {class} with a name that never ends \u{0}\"'<"))
+            .collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let mut run = RunFolder::create(&path, &config()).unwrap();
+        run.timeline(&[]).unwrap();
+        let mut odd = evaluation(&names, [1, 28, 28], [6, 16, 3, 3]);
+        odd.filters.as_mut().unwrap().values[..20].fill(f32::NAN);
+        let report = run.finish(&history([record(0, 2.0, Some(2.5))]), Some(&odd));
+        check(report.unwrap().parent().unwrap(), &ALL);
+
+        let (_parent, path) = folder("diverged");
+        let mut run = RunFolder::create(&path, &()).unwrap();
+        let losses = [2.0, 1.0, f64::NAN, 1e300, 0.5, f64::INFINITY, -1.0];
+        let epochs = losses
+            .into_iter()
+            .zip(0..)
+            .map(|(loss, epoch)| record(epoch, loss, Some(f64::NAN)));
+        let one = Span {
+            stage: "backwards".into(),
+            start: Duration::from_secs(9),
+            end: Duration::from_secs(3),
+        };
+        run.timeline(&[one]).unwrap();
+        run.finish(
+            &history(epochs),
+            Some(&evaluation(&["一", "deux"], [2, 300, 2], [1, 1, 1, 1])),
+        )
+        .unwrap();
+        check(&path, &ALL);
+
+        let (_parent, path) = folder("empty");
+        let mut run = RunFolder::create(&path, &()).unwrap();
+        run.finish(&History::default(), Some(&Evaluation::default()))
+            .unwrap();
+        check(&path, &ALL[..2]);
+    }
+
+    #[test]
+    fn evaluations_that_do_not_fit_are_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let mut run = RunFolder::create(parent.path(), &()).unwrap();
+        let mut refused = |change: fn(&mut Evaluation), word: &str| {
+            let mut evaluation = evaluation(&["a", "b"], [1, 2, 2], [1, 1, 2, 2]);
+            change(&mut evaluation);
+            let error = run
+                .finish(&History::default(), Some(&evaluation))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(word), "{error}");
+        };
+        refused(|evaluation| evaluation.confusion[1].push(1), "confusion");
+        refused(|evaluation| evaluation.classes.truncate(1), "confusion");
+        refused(|evaluation| evaluation.samples[3].predicted = 2, "sample 3");
+        refused(
+            |evaluation| evaluation.samples[0].shape = [usize::MAX, 2, 2],
+            "pixels",
+        );
+        refused(
+            |evaluation| {
+                evaluation.filters = Some(Filters {
+                    shape: [0; 4],
+                    values: vec![],
+                });
+            },
+            "weights",
+        );
+    }
+}
