@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::checkpoint::CheckpointFault;
 use crate::collective::{Missing, NcclFault, Place};
 
 /// What this crate's fallible functions return.
@@ -116,6 +117,17 @@ pub enum Error {
         step: usize,
         /// The loss.
         loss: f64,
+    },
+
+    /// A checkpoint that can't be written, read or gone on from. What else is in the folder is as it was.
+    #[error("checkpoint {} {fault}: {reason}", path.display())]
+    Checkpoint {
+        /// The checkpoint's folder, or the file in it.
+        path: PathBuf,
+        /// What sort of trouble it is.
+        fault: CheckpointFault,
+        /// What was found and, where there is something to do, what.
+        reason: String,
     },
 
     /// Another replica failed, so this one had to stop.

@@ -40,6 +40,7 @@
 //! |---|---|
 //! | [`fit`] | the training loop: [`Trainer`], and what it returns |
 //! | [`inference`] | predictions for pictures, and weights in PyTorch's and Keras' layouts |
+//! | [`checkpoint`] | what a run needs to go on after it was stopped, in a folder; and the weights in it |
 //! | [`nn`] | layers, networks made of them, and the trait [`Model`](nn::Model) for one of your own |
 //! | [`engine`] | what trains a [`Sequential`](nn::Sequential) on the CPU: for a training loop of your own |
 //! | [`models`] | three networks that are ready to train |
@@ -54,6 +55,7 @@
 
 mod error;
 
+pub mod checkpoint;
 pub mod collective;
 #[cfg(feature = "cuda")]
 pub mod cuda;

@@ -9,6 +9,8 @@ use crate::error::{Result, invalid};
 /// Ends training when the test set's loss, or accuracy, has not improved for a number of evaluations. What is left is the
 /// last model, not the best one.
 ///
+/// A run that is [resumed](crate::Trainer::resume) counts anew.
+///
 /// A test set that decides when to stop is no fair judge of the result any more: split a part off the training set for this.
 ///
 /// ```

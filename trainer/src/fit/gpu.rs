@@ -16,7 +16,7 @@ use super::worker::{Epoch, StepRecord, Sums, Worker};
 use super::{Fitted, Input, Trainer, loaders};
 use crate::collective::{Buckets, Communicator, DeviceReducer, Phase, Reduction};
 use crate::cuda::{Engine, Exchange, PendingTotals, Real};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, invalid};
 use crate::nn::{Model, Pass};
 use crate::optim::{Optimizer, Rule};
 use crate::parallel::Replica;
@@ -55,6 +55,10 @@ fn run_as<M: Model, T: Real + CudaElement, F, O: Optimizer>(
         return Ok(ControlFlow::Continue(model));
     };
     trainer.recipe.check_for_gpus()?;
+    if trainer.saving.is_on() {
+        let expected = "none: the engine for GPUs can't save its state yet, so train on the CPU or without them";
+        return Err(invalid("checkpoints", "asked for", expected));
+    }
     let classes = sets.0.source.classes();
     let engine = engine.tf32(tf32);
     let worker = GpuWorker::new(trainer, replica, communicator, (model, engine), rule, sets)?;

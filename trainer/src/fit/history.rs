@@ -3,21 +3,27 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::number;
+
 /// Mean loss and accuracy over samples, each of which counts once.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Metrics {
     /// The mean cross-entropy in nats; in training of smoothed labels, if
     /// [`label_smoothing`](super::Trainer::label_smoothing) is set.
+    #[serde(with = "number")]
     pub loss: f64,
     /// The share of samples whose largest logit is that of their label, 0 to 1.
+    #[serde(with = "number")]
     pub accuracy: f64,
     /// How many samples.
     pub samples: u64,
 }
 
 /// One epoch of training.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EpochRecord {
     /// The epoch, from 0.
@@ -40,7 +46,7 @@ impl EpochRecord {
 }
 
 /// All epochs of a training run. Prints as a table.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct History {
     /// The epochs, in order.

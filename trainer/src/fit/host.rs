@@ -3,15 +3,16 @@
 use std::time::{Duration, Instant};
 
 use feedline_pipeline::Loader;
-use feedline_pipeline::loader::LoaderBuilder;
+use feedline_pipeline::loader::{LoaderBuilder, LoaderState};
 
 use super::gradients::{Accumulation, clip};
 use super::learner::{Learner, Rows};
 use super::worker::{Epoch, StepRecord, Sums, Worker};
 use super::{Trainer, loaders, tape};
+use crate::checkpoint::{Checkpoint, CheckpointFault, Snapshot};
 use crate::collective::{Buckets, Collective, Phase, Reducer};
 use crate::engine::Engine;
-use crate::error::{Result, invalid};
+use crate::error::{Error, Result, invalid};
 use crate::fit::Input;
 use crate::nn::{Model, Pass};
 use crate::optim::Optimizer;
@@ -42,7 +43,22 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
         test: Option<&Input>,
     ) -> Result<Self> {
         let (train_loader, test_loader) = loaders::describe(trainer, replica, train, test)?;
+        let from = trainer.saving.from();
+        let train_loader = match from.filter(|own| own.manifest().position.running.step > 0) {
+            Some(within) => train_loader.resume(within.manifest().loader.clone()),
+            None => train_loader,
+        };
         let train_loader = train_loader.build()?;
+        let mut optimizer = trainer.optimizer.clone();
+        if trainer.saving.is_on() {
+            if optimizer.state().is_none() {
+                let expected = "one that overrides `Optimizer::state`, or no checkpoints";
+                return Err(invalid("optimizer", format!("{optimizer:?}"), expected));
+            }
+            // Even without a checkpoint: what the source says about it must not come at the first one.
+            let state = train_loader.state()?;
+            from.map_or(Ok(()), |own| check_data(own, &state))?;
+        }
         let test_loader = test_loader.map(LoaderBuilder::build).transpose()?;
         let (batches, steps) = (trainer.recipe.batches, train_loader.plan().steps);
         if batches > steps {
@@ -61,7 +77,10 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
         if let Some(test_loader) = &test_loader {
             try_out("test", test_loader)?;
         }
-        let learner = Learner::new(model, replica, &trainer.recipe)?;
+        let mut learner = Learner::new(model, replica, &trainer.recipe)?;
+        if let Some(checkpoint) = from {
+            learner.restore(checkpoint, replica, &mut optimizer)?;
+        }
         // The tape, and a step of several batches, have all gradients at the end only.
         let at_once = !learner.has_engine() || batches > 1;
         let overlap = trainer.overlap.unwrap_or(false) && !at_once;
@@ -70,7 +89,7 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
         Ok(Self {
             collective: replica.collective(),
             learner,
-            optimizer: trainer.optimizer.clone(),
+            optimizer,
             train: train_loader,
             test: test_loader,
             seed: trainer.seed,
@@ -94,7 +113,7 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
     ) -> Result<Duration> {
         let mut waited = Duration::ZERO;
         let mut batches = self.train.epoch(epoch.number);
-        for (step, number) in (0..epoch.steps).zip(epoch.first_step..) {
+        for (step, number) in (epoch.begin..epoch.steps).zip(epoch.first_step..) {
             let (sums, reducer) = (&mut self.sums, &mut self.reducer);
             reducer.begin(number)?;
             let parts = self.accumulation.batches;
@@ -141,6 +160,13 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
             let factor = (epoch.factor)(number);
             self.learner
                 .step(number, &mut self.optimizer, gradients, factor)?;
+            if step + 1 < epoch.steps && (epoch.due)(number + 1) {
+                self.collective.note(number, Phase::Statistics);
+                let learner = &mut self.learner;
+                let snapshot =
+                    learner.snapshot(self.collective, &self.optimizer, || batches.state())?;
+                (epoch.save)(snapshot, waited)?;
+            }
         }
         Ok(waited)
     }
@@ -172,7 +198,28 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
         sums.over_all(self.collective).map(Some)
     }
 
+    fn snapshot(&mut self) -> Result<Option<Snapshot>> {
+        let (learner, train) = (&mut self.learner, &self.train);
+        learner.snapshot(self.collective, &self.optimizer, || train.state())
+    }
+
     fn finish(self) -> Result<M> {
         self.learner.finish()
     }
+}
+
+/// Refuses a checkpoint of a run on other data.
+fn check_data(checkpoint: &Checkpoint, now: &LoaderState) -> Result<()> {
+    let saved = checkpoint.manifest().loader.fingerprint();
+    if saved == now.fingerprint() {
+        return Ok(());
+    }
+    Err(Error::Checkpoint {
+        path: checkpoint.path().to_owned(),
+        fault: CheckpointFault::Foreign,
+        reason: format!(
+            "the training data had fingerprint {saved:016x} and have {:016x}: train on the same, or begin anew in another folder",
+            now.fingerprint()
+        ),
+    })
 }

@@ -1,19 +1,24 @@
 //! A replica's copy of the model, and what computes with it.
 
 use candle_core::Device;
+use feedline_pipeline::loader::LoaderState;
 use feedline_pipeline::{HostBatch, Shape};
 
 use super::averaging::Averaging;
 use super::parts::Parts;
 use super::recipe::Recipe;
 use super::tape;
+use crate::checkpoint::{Checkpoint, Snapshot, of_all_ranks};
 use crate::collective::Collective;
 use crate::engine::{Batch, Engine, Totals};
-use crate::error::Result;
+use crate::error::{Result, invalid};
 use crate::nn::flat;
 use crate::nn::{Model, Pass};
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, OptimizerState};
 use crate::parallel::Replica;
+
+/// The averaged weights' name among what the optimizer keeps in a checkpoint.
+const AVERAGE: &str = "average of the weights";
 
 /// The rows of a batch that hold samples.
 #[derive(Debug, Clone, Copy)]
@@ -155,11 +160,61 @@ impl<M: Model> Learner<M> {
         }
     }
 
-    /// Takes over the statistics of rank 0: each replica has seen other rows.
-    pub(super) fn share_statistics(&mut self, collective: &dyn Collective) -> Result<()> {
+    /// Goes on from a checkpoint.
+    pub(super) fn restore(
+        &mut self,
+        checkpoint: &Checkpoint,
+        replica: &Replica,
+        optimizer: &mut impl Optimizer,
+    ) -> Result<()> {
+        checkpoint.check(self.model.parameters())?;
+        self.values = checkpoint.values(&self.parts.trained)?;
+        let rank = (replica.rank(), replica.world_size());
+        self.statistics = checkpoint.statistics(&self.parts.untrained, rank)?;
+        self.parts.write(&self.values, &self.statistics)?;
+        let mut kept = checkpoint.optimizer();
+        if let Some(averaging) = &mut self.averaging {
+            averaging.values = kept.take(AVERAGE, &[self.values.len()])?;
+        }
+        optimizer.restore(kept, self.values.len())
+    }
+
+    /// What a checkpoint holds. All replicas must call this; rank 0 alone gets it.
+    pub(super) fn snapshot(
+        &mut self,
+        collective: &dyn Collective,
+        optimizer: &impl Optimizer,
+        loader: impl FnOnce() -> feedline_pipeline::Result<LoaderState>,
+    ) -> Result<Option<Snapshot>> {
+        self.read_statistics()?;
+        let statistics = of_all_ranks(&self.statistics, collective)?;
+        if collective.rank() != 0 {
+            return Ok(None);
+        }
+        let state: Option<OptimizerState> = optimizer.state();
+        let mut state = state.ok_or_else(|| invalid("optimizer", "without a state", "one"))?;
+        if let Some(averaging) = &self.averaging {
+            state = state.buffer(AVERAGE, averaging.values.clone());
+        }
+        Ok(Some(Snapshot::new(
+            (&self.parts.trained, &self.values),
+            (&self.parts.untrained, &statistics),
+            &state,
+            loader()?,
+        )))
+    }
+
+    /// On the tape the model's variables have them.
+    fn read_statistics(&mut self) -> Result<()> {
         if self.engine.is_none() {
             self.statistics = flat::read(&self.parts.untrained)?;
         }
+        Ok(())
+    }
+
+    /// Takes over the statistics of rank 0: each replica has seen other rows.
+    pub(super) fn share_statistics(&mut self, collective: &dyn Collective) -> Result<()> {
+        self.read_statistics()?;
         collective.broadcast(&mut self.statistics)?;
         if self.engine.is_none() {
             flat::write(&self.parts.untrained, &self.statistics)?;

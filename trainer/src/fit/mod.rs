@@ -37,6 +37,7 @@ mod progress;
 mod recipe;
 #[cfg(test)]
 mod recipe_tests;
+mod saving;
 mod session;
 mod tape;
 #[cfg(test)]
@@ -46,6 +47,8 @@ mod worker;
 pub use callback::{Callback, Run, TrainedStep};
 pub use early_stopping::EarlyStopping;
 pub use history::{EpochRecord, History, Metrics};
+pub use saving::Origin;
+pub(crate) use worker::Sums;
 
 use std::fmt;
 use std::sync::Arc;
@@ -53,6 +56,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use feedline_pipeline::{Source, Transform};
 
+use crate::checkpoint::{Checkpoints, Resume};
 use crate::collective::BucketSizes;
 use crate::error::{Result, invalid};
 use crate::nn::Model;
@@ -96,6 +100,8 @@ pub struct Fitted<M> {
     pub model: M,
     /// Loss and accuracy of each epoch.
     pub history: History,
+    /// The checkpoint that training went on from, if it did not begin at the beginning.
+    pub origin: Option<Origin>,
 }
 
 /// How long to train.
@@ -132,6 +138,7 @@ pub struct Trainer<F, O = Adam> {
     resident: bool,
     recipe: Recipe,
     watch: Watch,
+    saving: saving::Saving,
 }
 
 impl<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static> Trainer<F> {
@@ -155,6 +162,7 @@ impl<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static> Trainer<F> {
             resident: false,
             recipe: Recipe::default(),
             watch: Watch::default(),
+            saving: saving::Saving::default(),
         }
     }
 }
@@ -182,6 +190,7 @@ where
             resident: self.resident,
             recipe: self.recipe,
             watch: self.watch,
+            saving: self.saving,
         }
     }
 
@@ -290,6 +299,22 @@ where
         Self { resident, ..self }
     }
 
+    /// Makes [checkpoints](crate::checkpoint), from which a run that was stopped goes on with [`resume`](Self::resume): to the
+    /// bit on as many replicas, and on another number of them with rounding. Not on GPUs yet, but for models of one's own on
+    /// candle's tape.
+    pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
+        self.saving.checkpoints = Some(checkpoints);
+        self
+    }
+
+    /// Whether to go on from the latest checkpoint in the folder. Model, data, batch size, seed, optimizer, and schedule must
+    /// be those of the run that made it; the length may be another if the learning rate is constant, but an epoch that was
+    /// cut short is not gone on with. Transforms are not compared. Default: [`Resume::Never`].
+    pub fn resume(mut self, resume: impl Into<Resume>) -> Self {
+        self.saving.resume = resume.into();
+        self
+    }
+
     /// Whether to show progress on standard error: a moving line on a terminal, else a plain line per epoch.
     pub fn progress(self, visible: bool) -> Self {
         Self {
@@ -305,10 +330,11 @@ where
     ///
     /// Before training starts: [`InvalidArgument`](crate::Error::InvalidArgument) for settings or sets that can't work,
     /// [`InvalidModel`](crate::Error::InvalidModel) for a model that doesn't fit the data,
-    /// [`Pipeline`](crate::Error::Pipeline) for what a loader refuses, such as a budget that is too small. Later:
+    /// [`Pipeline`](crate::Error::Pipeline) for what a loader refuses, such as a budget that is too small,
+    /// [`Checkpoint`](crate::Error::Checkpoint) for one that can't be gone on from. Later:
     /// [`Diverged`](crate::Error::Diverged) if the loss is no number any more, and whatever stops a replica, as
-    /// [`Replicas::run`] has it.
-    pub fn fit(self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {
+    /// [`Replicas::run`] has it; [`Checkpoint`](crate::Error::Checkpoint) if one can't be written.
+    pub fn fit(mut self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {
         self.optimizer.check()?;
         self.schedule.check()?;
         self.recipe.check()?;
@@ -330,6 +356,8 @@ where
             }
         }
         let replicas = self.replicas_for(&train, test.as_ref())?;
+        let settings = self.settings(&train);
+        self.saving.begin(settings)?;
         let results =
             replicas.run(move |replica| session::run(&self, replica, &train, test.as_ref()))?;
         // The first is rank 0's; there is at least one replica.

@@ -35,6 +35,13 @@ impl Progress {
         bar.set_prefix(format!("Epoch {}/{}", epoch + 1, self.epochs));
     }
 
+    /// What an earlier run did of the epoch.
+    pub(super) fn skip(&self, steps: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(steps as u64);
+        }
+    }
+
     pub(super) fn step(&self, so_far: Metrics) {
         let Some(bar) = &self.bar else { return };
         let rate = so_far.samples as f64 / bar.elapsed().as_secs_f64().max(1e-9);

@@ -1,8 +1,9 @@
 //! A training run, as one replica sees it.
 
+use std::cell::Cell;
 #[cfg(feature = "nccl")]
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
 
@@ -10,8 +11,10 @@ use super::callback::{Run, TrainedStep, Watch};
 use super::history::{EpochRecord, History};
 use super::host::HostWorker;
 use super::progress::Progress;
-use super::worker::{Epoch, StepRecord, Sums, Worker};
+use super::saving::Saving;
+use super::worker::{Epoch, StepRecord, Worker};
 use super::{Fitted, Input, Length, Trainer};
+use crate::checkpoint::{Position, Running, Snapshot};
 use crate::collective::{Collective, Phase};
 use crate::error::{Error, Result, invalid};
 use crate::nn::{Model, flat};
@@ -61,6 +64,7 @@ pub(super) struct Session<'a, W> {
     progress: Progress,
     watch: &'a Watch,
     run: Run,
+    saving: Saving,
 }
 
 impl<'a, W> Session<'a, W> {
@@ -92,6 +96,7 @@ impl<'a, W> Session<'a, W> {
                 replicas: replica.world_size(),
                 has_test,
             },
+            saving: trainer.saving.clone(),
         }
     }
 
@@ -107,6 +112,7 @@ impl<'a, W> Session<'a, W> {
         Ok(Fitted {
             model: self.worker.finish()?,
             history,
+            origin: self.saving.origin(),
         })
     }
 
@@ -116,60 +122,92 @@ impl<'a, W> Session<'a, W> {
     {
         let (collective, watch, run) = (self.collective, self.watch, self.run);
         watch.on_rank_0(collective, |own| own.begin(&run))?;
-        let mut history = History::default();
-        let mut steps = 0;
-        let mut epoch = 0;
-        while match self.length {
-            Length::Epochs(epochs) => epoch < epochs,
-            Length::Steps(limit) => steps < limit,
-        } {
-            let mut record = self.train_epoch(epoch, &mut steps)?;
-            if (epoch + 1) % watch.evaluate_every == 0 || epoch + 1 == run.epochs {
+        let mut at = self.saving.position();
+        let mut ended = false;
+        while !ended && !self.is_over(&at) {
+            let mut record = self.train_epoch(&mut at)?;
+            at.epoch += 1;
+            if at.epoch.is_multiple_of(watch.evaluate_every) || at.epoch == run.epochs {
                 self.progress.evaluating();
-                let test = self.worker.evaluate(epoch, steps)?;
+                let test = self.worker.evaluate(record.epoch, at.step)?;
                 record.test = test.map(|sums| sums.metrics());
             }
             self.progress.end(&record);
-            history.epochs.push(record);
-            epoch += 1;
-            if watch.ends_with(collective, &record, steps)? {
-                break;
+            at.history.epochs.push(record);
+            ended = watch.ends_with(collective, &record, at.step)?;
+            if self.saving.due_after(&at, ended || self.is_over(&at)) {
+                let snapshot = self.worker.snapshot()?;
+                self.saving.save(collective, &at, snapshot)?;
             }
         }
-        watch.on_rank_0(collective, |own| own.end(&history))?;
-        Ok(history)
+        watch.on_rank_0(collective, |own| own.end(&at.history))?;
+        Ok(at.history)
     }
 
-    fn train_epoch<M>(&mut self, epoch: u64, steps: &mut u64) -> Result<EpochRecord>
+    fn is_over(&self, at: &Position) -> bool {
+        match self.length {
+            Length::Epochs(epochs) => at.epoch >= epochs,
+            Length::Steps(limit) => at.step >= limit,
+        }
+    }
+
+    /// Trains the epoch to its end, from where it is left.
+    fn train_epoch<M>(&mut self, at: &mut Position) -> Result<EpochRecord>
     where
         W: Worker<M>,
     {
         let whole = self.worker.steps_per_epoch();
+        let (epoch, begin) = (at.epoch, at.running);
+        let before = at.step - begin.step as u64;
         let (planned, total) = match self.length {
             Length::Epochs(epochs) => (whole, epochs.saturating_mul(whole as u64)),
             Length::Steps(limit) => {
-                let left = usize::try_from(limit - *steps).unwrap_or(whole);
+                let left = usize::try_from(limit - before).unwrap_or(whole);
                 (whole.min(left), limit)
             }
         };
         self.progress.begin(epoch, planned);
-        let (schedule, progress) = (self.schedule, &self.progress);
-        let (collective, watch) = (self.collective, self.watch);
+        let watch = self.watch;
+        self.progress.skip(begin.step);
+        let (schedule, progress, saving) = (self.schedule, &self.progress, &self.saving);
+        let start = Instant::now();
+        let running = Cell::new(begin);
+        let collective = self.collective;
+        let save = |snapshot: Option<Snapshot>, data_wait: Duration| {
+            let running = Running {
+                duration: begin.duration + start.elapsed(),
+                data_wait: begin.data_wait + data_wait,
+                ..running.get()
+            };
+            let position = Position {
+                step: before + running.step as u64,
+                epoch,
+                running,
+                history: at.history.clone(),
+            };
+            saving.save(collective, &position, snapshot)
+        };
         let plan = Epoch {
             number: epoch,
-            first_step: *steps,
+            begin: begin.step,
+            first_step: at.step,
             steps: planned,
             factor: &|step| schedule.factor(step, total),
+            due: &|step| saving.due_within(step),
+            save: &save,
         };
-        let start = Instant::now();
-        let mut sums = Sums::default();
         let mut done = |StepRecord { step, sums: own }: StepRecord| {
             if !own.loss.is_finite() {
                 let loss = own.loss;
                 return Err(Error::Diverged { epoch, step, loss });
             }
+            let mut sums = running.get().sums;
             sums.add(own);
-            *steps += 1;
+            running.set(Running {
+                step: step + 1,
+                sums,
+                ..begin
+            });
             progress.step(sums.metrics());
             let metrics = own.metrics();
             let trained = TrainedStep {
@@ -180,12 +218,15 @@ impl<'a, W> Session<'a, W> {
             watch.on_rank_0(collective, |own| own.step(&trained))
         };
         let data_wait = self.worker.train(&plan, &mut done)?;
+        let Running { step, sums, .. } = running.get();
+        at.step = before + step as u64;
+        at.running = Running::default();
         Ok(EpochRecord {
             epoch,
             train: sums.metrics(),
             test: None,
-            duration: start.elapsed(),
-            data_wait,
+            duration: begin.duration + start.elapsed(),
+            data_wait: begin.data_wait + data_wait,
         })
     }
 }
@@ -194,10 +235,10 @@ impl<'a, W> Session<'a, W> {
 mod tests {
     use super::*;
     use crate::Replicas;
+    use crate::fit::Sums;
     use crate::nn::Sequential;
     use std::sync::Mutex;
     use std::sync::mpsc::{self, Receiver};
-    use std::time::Duration;
 
     /// Fails at once, and is not dropped before others have stopped.
     struct Failing<'a> {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::history::Metrics;
+use crate::checkpoint::{Snapshot, number};
 use crate::collective::Collective;
-use crate::error::Result;
+use crate::error::{Result, invalid};
 
 /// One replica's share of a run: what feeds it, and what learns.
 ///
@@ -24,6 +27,15 @@ pub(super) trait Worker<M> {
     /// Sums over the test set, of all replicas; `None` if there is no test set. `steps` have been made.
     fn evaluate(&mut self, epoch: u64, steps: u64) -> Result<Option<Sums>>;
 
+    /// What a checkpoint holds of this moment. All replicas must call this; rank 0 alone gets it.
+    fn snapshot(&mut self) -> Result<Option<Snapshot>> {
+        Err(invalid(
+            "checkpoints",
+            "asked for",
+            "none, as this worker has no state to save",
+        ))
+    }
+
     /// The trained model.
     fn finish(self) -> Result<M>
     where
@@ -34,12 +46,18 @@ pub(super) trait Worker<M> {
 pub(super) struct Epoch<'a> {
     /// Its number, from 0.
     pub(super) number: u64,
-    /// Its first step, counted over all epochs.
+    /// Its first step to make: not 0 if an earlier run made those before.
+    pub(super) begin: usize,
+    /// The same, counted over all epochs.
     pub(super) first_step: u64,
-    /// How many steps to make, from the epoch's start.
+    /// How many steps it has, from the epoch's start.
     pub(super) steps: usize,
     /// What the learning rate is multiplied by, at a step counted over all epochs.
     pub(super) factor: &'a dyn Fn(u64) -> f32,
+    /// Whether to save when this many steps have been made over all epochs. Not asked after the epoch's last step.
+    pub(super) due: &'a dyn Fn(u64) -> bool,
+    /// Saves a [`snapshot`](Worker::snapshot); takes how long was waited for data in this epoch.
+    pub(super) save: &'a dyn Fn(Option<Snapshot>, Duration) -> Result<()>,
 }
 
 /// A step that was made.
@@ -52,10 +70,13 @@ pub(super) struct StepRecord {
 }
 
 /// Sums over samples.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Sums {
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Sums {
+    #[serde(with = "number")]
     pub(super) loss: f64,
+    #[serde(with = "number")]
     pub(super) correct: f64,
+    #[serde(with = "number")]
     pub(super) samples: f64,
 }
 

@@ -2,7 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Optimizer, Rule, begin, check_decay, check_learning_rate, check_weight_decay};
+use super::{
+    CHUNK, Optimizer, OptimizerState, Rule, begin, check_decay, check_learning_rate,
+    check_weight_decay,
+};
 use crate::error::{Result, invalid};
 use crate::kernel::{Isa, Kernel, Vector, run};
 
@@ -96,6 +99,26 @@ impl Optimizer for Adam {
             beta2: self.beta2,
             epsilon: self.epsilon,
         })
+    }
+
+    fn state(&self) -> Option<OptimizerState> {
+        let state = OptimizerState::new(self.steps.unsigned_abs().into());
+        let state = state.buffer("means", self.means.clone());
+        Some(state.buffer("squares", self.squares.clone()))
+    }
+
+    fn restore(&mut self, mut state: OptimizerState, parameters: usize) -> Result<()> {
+        let steps = i32::try_from(state.steps());
+        let steps =
+            steps.map_err(|_| invalid("steps of Adam", state.steps(), "at most 2^31 - 1"))?;
+        let lengths: &[usize] = match steps {
+            0 => &[0],
+            _ => &[parameters],
+        };
+        self.means = state.take("means", lengths)?;
+        self.squares = state.take("squares", lengths)?;
+        self.steps = steps;
+        state.finish()
     }
 }
 

@@ -4,11 +4,13 @@ mod adam;
 mod rule;
 mod schedule;
 mod sgd;
+mod state;
 
 pub use adam::Adam;
 pub use rule::Rule;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
+pub use state::OptimizerState;
 
 use std::fmt::Debug;
 
@@ -52,6 +54,27 @@ pub trait Optimizer: Debug + Clone + Send + Sync + 'static {
     /// for each parameter is there then, and begins as zeros. `None`, unless it is overridden.
     fn rule(&self) -> Option<Rule> {
         None
+    }
+
+    /// What the steps so far have left behind, for a [checkpoint](crate::checkpoint). `None`, unless it is overridden: then
+    /// training with this rule can't be saved.
+    fn state(&self) -> Option<OptimizerState> {
+        None
+    }
+
+    /// Goes on from a [`state`](Self::state) of a rule with the same settings, in a model of this many trained numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the state is not one of this rule, or does not fit the
+    /// model; and unless it is overridden.
+    fn restore(&mut self, state: OptimizerState, parameters: usize) -> Result<()> {
+        let _ = (state, parameters);
+        Err(invalid(
+            "optimizer",
+            "without a state",
+            "one that overrides `Optimizer::state` and `Optimizer::restore`",
+        ))
     }
 }
 

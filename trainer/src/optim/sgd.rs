@@ -2,7 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Optimizer, Rule, begin, check_decay, check_learning_rate, check_weight_decay};
+use super::{
+    CHUNK, Optimizer, OptimizerState, Rule, begin, check_decay, check_learning_rate,
+    check_weight_decay,
+};
 use crate::error::Result;
 use crate::kernel::{Isa, Kernel, Vector, run};
 
@@ -75,6 +78,17 @@ impl Optimizer for Sgd {
             momentum: self.momentum,
             nesterov: self.nesterov,
         })
+    }
+
+    fn state(&self) -> Option<OptimizerState> {
+        // It does not count its steps.
+        let state = OptimizerState::new(0);
+        Some(state.buffer("velocities", self.velocities.clone()))
+    }
+
+    fn restore(&mut self, mut state: OptimizerState, parameters: usize) -> Result<()> {
+        self.velocities = state.take("velocities", &[0, parameters])?;
+        state.finish()
     }
 }
 

@@ -1,0 +1,479 @@
+//! Tests of checkpoints: what goes on, and what is refused.
+
+use std::fs;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use feedline_pipeline::source::InMemory;
+use feedline_pipeline::{Random, Shape, Transform};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::fit::Fitted;
+use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, Pass, Relu, Sequential};
+use crate::optim::{Adam, Optimizer, Schedule, Sgd};
+use crate::{Input, Replicas, Trainer};
+
+const SHAPE: Shape = Shape::new(1, 5, 5);
+
+fn input(samples: usize) -> Input {
+    let mut random = Random::new([samples as u64]);
+    let pixels = (0..samples * SHAPE.elements()).map(|_| random.below(256) as u8);
+    let labels = (0..samples as u32).map(|index| index % 3);
+    let source = InMemory::new(SHAPE, 3, pixels.collect(), labels.collect());
+    Input::new(Arc::new(source.unwrap()), Transform::new().scale())
+}
+
+fn network(device: &Device) -> Result<Sequential> {
+    Sequential::builder([1, 5, 5])
+        .add(Conv2d::new(3, 3))
+        .add(Relu)
+        .add(BatchNorm::new())
+        .add(Flatten)
+        .add(Dropout::new(0.3))
+        .add(Linear::new(3))
+        .build(1, device)
+}
+
+/// The same on candle's tape.
+struct OnTape(Sequential);
+
+impl Model for OnTape {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.0.forward(images, pass)
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        self.0.parameters()
+    }
+}
+
+fn on_tape(device: &Device) -> Result<OnTape> {
+    network(device).map(OnTape)
+}
+
+/// Three epochs of three steps.
+fn trainer<M: Model, O: Optimizer>(
+    model: fn(&Device) -> Result<M>,
+    optimizer: O,
+    replicas: usize,
+) -> Trainer<fn(&Device) -> Result<M>, O> {
+    let trainer = Trainer::new(model).optimizer(optimizer).epochs(3);
+    let replicas = Replicas::cpu(replicas).unwrap().threads(1).unwrap();
+    let trainer = trainer.schedule(Schedule::cosine(0.1));
+    trainer.batch_size(16).replicas(replicas).progress(false)
+}
+
+/// All numbers that a run ends with, but for those that a clock has made.
+fn bits<M: Model>(fitted: &Fitted<M>) -> Vec<u64> {
+    let weights = flat::read(fitted.model.parameters()).unwrap();
+    let weights = weights.into_iter().map(|own| u64::from(own.to_bits()));
+    let metrics = fitted.history.epochs.iter().flat_map(|own| {
+        let both = [Some(own.train), own.test].into_iter().flatten();
+        both.flat_map(|own| [own.loss.to_bits(), own.accuracy.to_bits(), own.samples])
+    });
+    weights.chain(metrics).collect()
+}
+
+/// A run with a checkpoint after each of its nine steps.
+fn all_steps(folder: &Path) -> Fitted<Sequential> {
+    let checkpoints = Checkpoints::in_folder(folder).every_steps(1).keep_last(9);
+    let trainer = trainer(network, Adam::default(), 1).checkpoints(checkpoints);
+    trainer.fit(input(50), Some(input(21))).unwrap()
+}
+
+/// Its folder when it was stopped after `step`.
+fn stopped_after(all: &Path, step: u64) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for (own, path) in folder::list(all).unwrap() {
+        let copy = folder.path().join(path.file_name().unwrap());
+        if own <= step {
+            fs::create_dir(&copy).unwrap();
+            for file in [tensors::FILE, manifest::FILE] {
+                fs::copy(path.join(file), copy.join(file)).unwrap();
+            }
+        }
+    }
+    folder
+}
+
+/// Goes on with the run.
+fn go_on(folder: &Path) -> Result<Fitted<Sequential>> {
+    let checkpoints = Checkpoints::in_folder(folder).every_steps(4).keep_last(9);
+    let trainer = trainer(network, Adam::default(), 1).checkpoints(checkpoints);
+    trainer.resume(true).fit(input(50), Some(input(21)))
+}
+
+/// Everything in a folder.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = folder::list(folder)
+        .unwrap()
+        .into_iter()
+        .flat_map(|(_, path)| [tensors::FILE, manifest::FILE].map(|name| path.join(name)));
+    files
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
+}
+
+#[track_caller]
+fn assert_fault<T>(result: Result<T>, expected: CheckpointFault, words: &str) {
+    let Err(error) = result else {
+        panic!("no error that says {words:?}")
+    };
+    let text = error.to_string();
+    let Error::Checkpoint { fault, .. } = error else {
+        panic!("{text}")
+    };
+    assert_eq!(fault, expected, "{text}");
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
+fn from_any_checkpoint_a_run_ends_with_the_same_bits() {
+    fn check<M: Model, O: Optimizer>(
+        model: fn(&Device) -> Result<M>,
+        optimizer: &O,
+        replicas: usize,
+        test: bool,
+        steps: &[u64],
+    ) {
+        let test = || test.then(|| input(21));
+        let plain = trainer(model, optimizer.clone(), replicas);
+        let expected = bits(&plain.fit(input(50), test()).unwrap());
+        let all = TempDir::new().unwrap();
+        let saved = |folder: &Path| {
+            let checkpoints = Checkpoints::in_folder(folder).every_steps(1).keep_last(9);
+            trainer(model, optimizer.clone(), replicas).checkpoints(checkpoints)
+        };
+        let fitted = saved(all.path()).fit(input(50), test()).unwrap();
+        assert_eq!(bits(&fitted), expected);
+        assert_eq!(fitted.origin, None);
+        for &step in steps {
+            let folder = stopped_after(all.path(), step);
+            let resumed = saved(folder.path()).resume(Resume::Latest);
+            let resumed = resumed.fit(input(50), test()).unwrap();
+            assert_eq!(resumed.origin.as_ref().unwrap().step, step);
+            assert_eq!(bits(&resumed), expected, "{replicas} replicas, step {step}");
+        }
+    }
+    let sgd = Sgd::new(0.1).momentum(0.9);
+    check(network, &Adam::default(), 1, true, &[1, 3, 5, 9]);
+    // Without an evaluation replicas keep statistics of their own.
+    check(network, &Adam::default(), 2, false, &[2, 3, 6, 7]);
+    check(network, &sgd, 2, true, &[2, 6]);
+    check(network, &sgd, 1, false, &[4]);
+    check(on_tape, &Adam::default(), 2, false, &[2, 3]);
+    check(on_tape, &sgd, 1, true, &[5]);
+}
+
+#[test]
+fn a_run_goes_on_with_other_replicas_and_for_longer() {
+    let all = TempDir::new().unwrap();
+    let run = |folder: &Path, replicas, epochs| {
+        let checkpoints = Checkpoints::in_folder(folder).every_steps(2);
+        let trainer = trainer(network, Adam::default(), replicas).checkpoints(checkpoints);
+        let trainer = trainer.schedule(Schedule::constant()).epochs(epochs);
+        trainer.resume(true).fit(input(50), Some(input(21)))
+    };
+    run(all.path(), 2, 1).unwrap();
+    let fitted = run(all.path(), 1, 2).unwrap();
+    assert_eq!(fitted.history.epochs.len(), 2);
+    let fitted = run(all.path(), 3, 3).unwrap();
+    assert_eq!(fitted.history.epochs.len(), 3);
+    // It is over.
+    let again = run(all.path(), 3, 3).unwrap();
+    assert_eq!(bits(&fitted), bits(&again));
+    assert_eq!(again.origin.unwrap().step, 9);
+}
+
+#[test]
+fn the_one_before_takes_the_place_of_a_damaged_checkpoint() {
+    let all = TempDir::new().unwrap();
+    let expected = bits(&all_steps(all.path()));
+    let folder = stopped_after(all.path(), 5);
+    let five = folder.path().join("step-0000000005");
+    let path = five.join(tensors::FILE);
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    fs::remove_file(folder.path().join("step-0000000004").join(manifest::FILE)).unwrap();
+
+    let fitted = go_on(folder.path()).unwrap();
+    assert_eq!(bits(&fitted), expected);
+    let origin = fitted.origin.unwrap();
+    assert_eq!(origin.step, 3);
+    let found: Vec<_> = origin.damaged.iter().map(|own| &own.path).collect();
+    assert_eq!(found, [&five, &folder.path().join("step-0000000004")]);
+    assert!(origin.damaged[0].reason.contains("checksum"), "{origin:?}");
+    // They are out of the way, and what was written in their place is whole.
+    assert!(load(folder.path().join("step-0000000004")).is_ok());
+    assert!(folder.path().join("damaged-1-step-0000000005").is_dir());
+
+    let folder = stopped_after(all.path(), 1);
+    fs::write(
+        folder.path().join("step-0000000001").join(tensors::FILE),
+        b"",
+    )
+    .unwrap();
+    assert_fault(
+        go_on(folder.path()),
+        CheckpointFault::Damaged,
+        "none before it is whole",
+    );
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused_and_kept() {
+    let all = TempDir::new().unwrap();
+    all_steps(all.path());
+    let before = contents(all.path());
+    let run = || trainer(network, Adam::default(), 1).resume(true);
+    let checkpoints = || Checkpoints::in_folder(all.path());
+    let foreign = |result, words| assert_fault(result, CheckpointFault::Foreign, words);
+
+    let other = |device: &Device| -> Result<Sequential> {
+        let network = Sequential::builder([1, 5, 5]).add(Flatten);
+        network.add(Linear::new(3)).build(1, device)
+    };
+    let other = Trainer::new(other).epochs(3).batch_size(16).progress(false);
+    let other = other
+        .schedule(Schedule::cosine(0.1))
+        .checkpoints(checkpoints());
+    let other = other.replicas(Replicas::cpu(1).unwrap()).resume(true);
+    foreign(other.fit(input(50), None), "linear_1.weight");
+    let fit = |trainer: Trainer<fn(&Device) -> Result<Sequential>, Adam>| {
+        trainer.checkpoints(checkpoints()).fit(input(50), None)
+    };
+    foreign(fit(run().seed(7)), "seed was 0 and is 7");
+    foreign(fit(run().batch_size(15)), "batch size was 16 and is 15");
+    foreign(fit(run().epochs(4)), "length of the run was 3 epochs");
+    foreign(fit(run().optimizer(Adam::new(0.5))), "optimizer was Adam");
+    foreign(fit(run().schedule(Schedule::constant())), "schedule was");
+    foreign(fit(run().resume(Resume::Never)), "go on from them");
+    let other_data = run().checkpoints(checkpoints()).fit(input(51), None);
+    foreign(other_data, "number of samples was 50 and is 51");
+    assert_eq!(contents(all.path()), before);
+
+    let held = Folder::open(&checkpoints()).unwrap();
+    assert_fault(fit(run()), CheckpointFault::Busy, "another run");
+    drop(held);
+    assert!(fit(run()).is_ok());
+}
+
+#[test]
+fn what_cannot_be_saved_is_refused_before_training() {
+    #[derive(Debug, Clone)]
+    struct NoState;
+    impl Optimizer for NoState {
+        fn check(&self) -> Result<()> {
+            Ok(())
+        }
+        fn step(&mut self, _: &mut [f32], _: &[f32], _: f32) {
+            panic!("it must not come to a step");
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    let checkpoints = || Checkpoints::in_folder(folder.path());
+    let run = trainer(network, NoState, 1).checkpoints(checkpoints());
+    let error = run.fit(input(50), None).unwrap_err().to_string();
+    assert!(error.contains("Optimizer::state"), "{error}");
+    let run = trainer(network, NoState, 1).checkpoints(checkpoints().every_steps(0));
+    assert!(run.fit(input(50), None).is_err());
+    assert!(
+        trainer(network, NoState, 1)
+            .resume(true)
+            .fit(input(50), None)
+            .is_err()
+    );
+
+    let file = folder.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let run = trainer(network, NoState, 1).checkpoints(Checkpoints::in_folder(file.join("run")));
+    assert_fault(run.fit(input(50), None), CheckpointFault::Io, "file");
+}
+
+#[test]
+fn the_latest_and_the_best_are_kept() {
+    let folder = TempDir::new().unwrap();
+    let checkpoints = Checkpoints::in_folder(folder.path())
+        .keep_last(2)
+        .keep_best(true);
+    let trainer = trainer(network, Sgd::new(0.5), 1)
+        .checkpoints(checkpoints)
+        .epochs(8);
+    let fitted = trainer.fit(input(50), Some(input(21))).unwrap();
+    let losses: Vec<_> = fitted
+        .history
+        .epochs
+        .iter()
+        .map(|own| own.test.unwrap().loss)
+        .collect();
+    let best_epoch = (0..8)
+        .min_by(|&one, &other| losses[one].total_cmp(&losses[other]))
+        .unwrap();
+    let found = best(folder.path()).unwrap().unwrap();
+    assert_eq!(found.epoch(), best_epoch as u64 + 1);
+    let mut expected = vec![best_epoch as u64 * 3 + 3, 21, 24];
+    expected.sort_unstable();
+    expected.dedup();
+    let steps: Vec<_> = folder::list(folder.path())
+        .unwrap()
+        .iter()
+        .map(|own| own.0)
+        .collect();
+    assert_eq!(steps, expected);
+    assert_eq!(found.history().epochs, fitted.history.epochs[..=best_epoch]);
+
+    let latest = latest(folder.path()).unwrap().unwrap();
+    let model = network(&Device::Cpu).unwrap();
+    latest.apply(&model).unwrap();
+    let (own, trained) = (model.parameters(), fitted.model.parameters());
+    assert_eq!(flat::read(own).unwrap(), flat::read(trained).unwrap());
+}
+
+#[test]
+fn what_is_no_plain_file_is_damaged() {
+    let all = TempDir::new().unwrap();
+    all_steps(all.path());
+    let damaged = |change: &dyn Fn(&Path)| {
+        let folder = stopped_after(all.path(), 1);
+        let path = folder.path().join("step-0000000001");
+        change(&path);
+        assert_fault(load(&path), CheckpointFault::Damaged, "");
+    };
+    damaged(&|path| {
+        fs::remove_file(path.join(tensors::FILE)).unwrap();
+        fs::create_dir(path.join(tensors::FILE)).unwrap();
+    });
+    damaged(&|path| {
+        // Far more than there is memory, though not on the disk.
+        let file = fs::File::create(path.join(tensors::FILE)).unwrap();
+        file.set_len(1 << 42).unwrap();
+    });
+    #[cfg(unix)]
+    damaged(&|path| {
+        for name in [tensors::FILE, manifest::FILE] {
+            fs::rename(path.join(name), path.with_file_name(name)).unwrap();
+            std::os::unix::fs::symlink(path.with_file_name(name), path.join(name)).unwrap();
+        }
+    });
+    #[cfg(unix)]
+    damaged(&|path| {
+        fs::rename(path, path.with_file_name("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(path.with_file_name("elsewhere"), path).unwrap();
+    });
+}
+
+/// A checkpoint within an epoch, whose parts can be changed.
+fn parts() -> (TempDir, Manifest, Vec<(String, Tensor_)>) {
+    let all = TempDir::new().unwrap();
+    all_steps(all.path());
+    let folder = stopped_after(all.path(), 4);
+    let checkpoint = latest(folder.path()).unwrap().unwrap();
+    let Checkpoint {
+        manifest, tensors, ..
+    } = checkpoint;
+    (folder, manifest, tensors.0.into_iter().collect())
+}
+
+type Tensor_ = super::tensors::Tensor;
+
+#[test]
+fn what_is_sealed_well_and_makes_no_sense_is_an_error() {
+    let (folder, manifest, tensors) = parts();
+    let path = folder.path().join("step-0000000004");
+    type Change<'a> = &'a dyn Fn(&mut Manifest, &mut Vec<(String, Tensor_)>);
+    let changes: [Change; 9] = [
+        &|own, _| own.position.running.step = 2,
+        &|own, _| own.position.running.step = usize::MAX,
+        &|own, _| own.position.step = 0,
+        &|own, _| own.position.epoch = u64::MAX,
+        &|own, _| own.parameters[0].shape = vec![usize::MAX, usize::MAX],
+        &|own, _| own.optimizer_steps = u64::MAX,
+        &|own, _| own.optimizer_steps = 0,
+        &|_, tensors| {
+            tensors.retain(|(name, _)| name != "optimizer.means");
+        },
+        &|_, tensors| {
+            let short = Tensor_::new(vec![1], vec![1.0]);
+            tensors.push(("optimizer.squares".into(), short));
+            tensors.sort_by(|one, other| one.0.cmp(&other.0));
+            tensors.dedup_by(|one, other| one.0 == other.0);
+            let own = tensors.iter_mut().find(|own| own.0 == "optimizer.squares");
+            own.unwrap().1 = Tensor_::new(vec![1], vec![1.0]);
+        },
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        for (_, other) in folder::list(folder.path()).unwrap() {
+            fs::remove_dir_all(other).unwrap();
+        }
+        fs::create_dir(&path).unwrap();
+        let (mut manifest, mut tensors) = (manifest.clone(), tensors.clone());
+        change(&mut manifest, &mut tensors);
+        let bytes = super::tensors::Tensors::encode(&path, &tensors).unwrap();
+        manifest.tensors.bytes = bytes.len() as u64;
+        manifest.tensors.crc32 = crc32fast::hash(&bytes);
+        fs::write(path.join(super::tensors::FILE), bytes).unwrap();
+        fs::write(path.join(manifest::FILE), manifest.encode().unwrap()).unwrap();
+        let error = go_on(folder.path())
+            .map(|_| number)
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains("panicked"), "{number}: {error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    #[test]
+    fn bytes_that_were_changed_or_cut_off_are_noticed(
+        place in any::<prop::sample::Index>(),
+        flipped in 1u8..,
+        cut in any::<bool>(),
+        of_tensors in any::<bool>(),
+    ) {
+        static WHOLE: std::sync::LazyLock<(Vec<u8>, Vec<u8>)> = std::sync::LazyLock::new(|| {
+            let (folder, ..) = parts();
+            let path = folder.path().join("step-0000000004");
+            (fs::read(path.join(tensors::FILE)).unwrap(), fs::read(path.join(manifest::FILE)).unwrap())
+        });
+        let folder = TempDir::new().unwrap();
+        let (mut tensors, mut manifest) = WHOLE.clone();
+        let changed = if of_tensors { &mut tensors } else { &mut manifest };
+        let place = place.index(changed.len());
+        match cut {
+            true => changed.truncate(place),
+            false => changed[place] ^= flipped,
+        }
+        // Also what the checksums would have kept away.
+        let _ = Tensors::decode(&tensors);
+        let _ = Manifest::decode(folder.path(), &manifest);
+        fs::write(folder.path().join(tensors::FILE), tensors).unwrap();
+        fs::write(folder.path().join(manifest::FILE), manifest).unwrap();
+        let error = load(folder.path()).map(|_| ()).unwrap_err();
+        let is_own = matches!(error, Error::Checkpoint { .. });
+        prop_assert!(is_own, "{}", error);
+    }
+
+    #[test]
+    fn foreign_bytes_are_errors(bytes in prop::collection::vec(any::<u8>(), 0..64), length in any::<u64>()) {
+        let mut headed = length.to_le_bytes().to_vec();
+        headed.extend(&bytes);
+        prop_assert!(Tensors::decode(&bytes).is_err());
+        let _ = Tensors::decode(&headed);
+        prop_assert!(Manifest::decode(Path::new("manifest"), &bytes).is_err());
+    }
+
+    #[test]
+    fn numbers_in_json_have_the_same_bits(bits in any::<u64>()) {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct Own(#[serde(with = "number")] f64);
+        let value = f64::from_bits(bits);
+        let text = serde_json::to_string(&Own(value)).unwrap();
+        let Own(read) = serde_json::from_str(&text).unwrap();
+        prop_assert!(read.to_bits() == bits || read.is_nan() && value.is_nan(), "{text}");
+    }
+}

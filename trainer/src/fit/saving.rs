@@ -1,0 +1,169 @@
+//! What a run does about checkpoints.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Input, Length, Trainer};
+use crate::checkpoint::{
+    self, Checkpoint, CheckpointFault, Checkpoints, Damaged, Folder, Position, Resume, Settings,
+    Snapshot,
+};
+use crate::collective::{Collective, Phase};
+use crate::error::{Error, Result, invalid};
+use crate::optim::{Optimizer, Schedule};
+
+/// Where a run that was resumed went on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Origin {
+    /// The checkpoint's folder.
+    pub checkpoint: PathBuf,
+    /// How many steps had been made there, over all epochs.
+    pub step: u64,
+    /// Later checkpoints, which are no good. They are renamed when the run gets there.
+    pub damaged: Vec<Damaged>,
+}
+
+/// What was asked for, and what was found when the run began; the same for all replicas.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Saving {
+    pub(super) checkpoints: Option<Checkpoints>,
+    pub(super) resume: Resume,
+    folder: Option<Arc<Folder>>,
+    settings: Settings,
+    from: Option<Arc<Checkpoint>>,
+    origin: Option<Origin>,
+}
+
+impl Saving {
+    /// Takes the folder and finds where to go on, before there are replicas. `settings` must be the same then and now.
+    pub(super) fn begin(&mut self, settings: Settings) -> Result<()> {
+        let Some(checkpoints) = &self.checkpoints else {
+            if self.resume == Resume::Latest {
+                return Err(invalid(
+                    "resume",
+                    "asked for",
+                    "`Trainer::checkpoints` to say from where",
+                ));
+            }
+            return Ok(());
+        };
+        checkpoints.check()?;
+        self.folder = Some(Arc::new(Folder::open(checkpoints)?));
+        let (found, damaged) = checkpoint::latest_of(checkpoints.folder())?;
+        if let Some(found) = found {
+            if self.resume == Resume::Never {
+                let reason = "the folder has checkpoints already; go on from them with `Trainer::resume`, or take another folder";
+                return Err(foreign(&found, reason));
+            }
+            compare(&found, &settings)?;
+            for Damaged { path, reason } in &damaged {
+                eprintln!(
+                    "warning: checkpoint {} is no good: {reason}",
+                    path.display()
+                );
+            }
+            self.origin = Some(Origin {
+                checkpoint: found.path().to_owned(),
+                step: found.step(),
+                damaged,
+            });
+            self.from = Some(Arc::new(found));
+        }
+        self.settings = settings;
+        Ok(())
+    }
+
+    /// Whether checkpoints are made.
+    pub(super) fn is_on(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// The checkpoint to go on from.
+    pub(super) fn from(&self) -> Option<&Checkpoint> {
+        self.from.as_deref()
+    }
+
+    pub(super) fn origin(&self) -> Option<Origin> {
+        self.origin.clone()
+    }
+
+    /// How far the run had come.
+    pub(super) fn position(&self) -> Position {
+        let from = self.from.as_ref();
+        from.map_or_else(Position::default, |own| own.manifest().position.clone())
+    }
+
+    /// Whether to save within an epoch, when these many steps have been made.
+    pub(super) fn due_within(&self, step: u64) -> bool {
+        let checkpoints = self.folder.as_ref().map(|own| own.checkpoints());
+        checkpoints.is_some_and(|own| own.due_within(step))
+    }
+
+    /// Whether to save at the end of an epoch, which may be the run's.
+    pub(super) fn due_after(&self, position: &Position, over: bool) -> bool {
+        let checkpoints = self.folder.as_ref().map(|own| own.checkpoints());
+        checkpoints.is_some_and(|own| over || own.due_after(position.epoch, position.step))
+    }
+
+    /// Writes a checkpoint, if this is the replica that has a snapshot.
+    pub(super) fn save(
+        &self,
+        collective: &dyn Collective,
+        position: &Position,
+        snapshot: Option<Snapshot>,
+    ) -> Result<()> {
+        let (Some(folder), Some(snapshot)) = (&self.folder, snapshot) else {
+            return Ok(());
+        };
+        collective.note(position.step, Phase::Other("writing of a checkpoint"));
+        folder.save(position, &self.settings, &snapshot)
+    }
+}
+
+impl<F, O: Optimizer> Trainer<F, O> {
+    /// What must be the same in a run that goes on, in words.
+    pub(super) fn settings(&self, train: &Input) -> Settings {
+        let mut settings = Settings::new();
+        let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
+        set("batch size", self.batch_size.to_string());
+        set("seed", self.seed.to_string());
+        set("optimizer", format!("{:?}", self.optimizer));
+        set("schedule", format!("{:?}", self.schedule));
+        set("recipe", format!("{:?}", self.recipe));
+        set("precision", format!("{:?}", self.precision));
+        set("number of samples", train.source.len().to_string());
+        // A rate that does not change over the run does not care how long that is.
+        let length = match (self.schedule == Schedule::constant(), self.length) {
+            (true, _) => "any".to_owned(),
+            (false, Length::Epochs(epochs)) => format!("{epochs} epochs"),
+            (false, Length::Steps(steps)) => format!("{steps} steps"),
+        };
+        set("length of the run", length);
+        settings
+    }
+}
+
+fn compare(found: &Checkpoint, settings: &Settings) -> Result<()> {
+    let saved = &found.manifest().settings;
+    for name in saved.keys().chain(settings.keys()) {
+        let (before, now) = (saved.get(name), settings.get(name));
+        if before != now {
+            let word = |value: Option<&String>| value.cloned().unwrap_or_else(|| "not set".into());
+            let (before, now) = (word(before), word(now));
+            let reason = format!(
+                "{name} was {before} and is {now}; set it as it was, or begin anew in another folder"
+            );
+            return Err(foreign(found, &reason));
+        }
+    }
+    Ok(())
+}
+
+fn foreign(checkpoint: &Checkpoint, reason: &str) -> Error {
+    Error::Checkpoint {
+        path: checkpoint.path().to_owned(),
+        fault: CheckpointFault::Foreign,
+        reason: reason.to_owned(),
+    }
+}
