@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Device;
 
@@ -124,15 +124,15 @@ pub trait Callback: Send {
 /// The callbacks of a run, and how often there is an evaluation to show them.
 #[derive(Clone)]
 pub(super) struct Watch {
-    /// Replicas share the trainer, though rank 0 only calls them.
-    callbacks: Arc<Mutex<Vec<Box<dyn Callback>>>>,
+    /// Replicas share the trainer, though only rank 0 locks and calls them.
+    callbacks: Vec<Arc<Mutex<dyn Callback>>>,
     pub(super) evaluate_every: u64,
 }
 
 impl Default for Watch {
     fn default() -> Self {
         Self {
-            callbacks: Arc::default(),
+            callbacks: Vec::new(),
             evaluate_every: 1,
         }
     }
@@ -141,7 +141,7 @@ impl Default for Watch {
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch")
-            .field("callbacks", &self.callbacks().len())
+            .field("callbacks", &self.callbacks.len())
             .field("evaluate_every", &self.evaluate_every)
             .finish()
     }
@@ -168,8 +168,10 @@ impl Watch {
         if collective.rank() > 0 {
             return Ok(());
         }
-        let mut callbacks = self.callbacks();
-        callbacks.iter_mut().try_for_each(|own| call(&mut **own))
+        self.callbacks.iter().try_for_each(|own| {
+            // One that has panicked has ended its run; it may be called in another.
+            call(&mut *own.lock().unwrap_or_else(PoisonError::into_inner))
+        })
     }
 
     /// Whether a callback wants `record`'s epoch, after so many `steps`, to be the last one: the same on all replicas.
@@ -179,7 +181,7 @@ impl Watch {
         record: &EpochRecord,
         steps: u64,
     ) -> Result<bool> {
-        if self.callbacks().is_empty() {
+        if self.callbacks.is_empty() {
             return Ok(false);
         }
         collective.note(steps, Phase::Other("the callbacks' decision"));
@@ -194,22 +196,16 @@ impl Watch {
         collective.broadcast(&mut ends)?;
         Ok(ends == [1.0])
     }
-
-    fn callbacks(&self) -> MutexGuard<'_, Vec<Box<dyn Callback>>> {
-        // One that has panicked has ended its run; it may be called in another.
-        self.callbacks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<M: Model, F, O: Optimizer> Trainer<F, O>
 where
     F: Fn(&Device) -> Result<M> + Send + Sync + 'static,
 {
-    /// Calls `callback` while training runs, after those that were added before. Clones of this trainer call the same one.
-    pub fn callback(self, callback: impl Callback + 'static) -> Self {
-        self.watch.callbacks().push(Box::new(callback));
+    /// Calls `callback` while training runs, after those that were added before. Clones of this trainer
+    /// call the same one.
+    pub fn callback(mut self, callback: impl Callback + 'static) -> Self {
+        self.watch.callbacks.push(Arc::new(Mutex::new(callback)));
         self
     }
 

@@ -38,16 +38,35 @@ impl Accumulation {
     }
 }
 
-/// Shortens gradients to this length if they are longer. What is no number stays so.
-pub(super) fn clip(gradients: &mut [f32], largest_norm: f32) {
-    let squares = |chunk: &[f32]| chunk.iter().map(|&own| f64::from(own).powi(2)).sum();
-    let parts: Vec<f64> = gradients.par_chunks(CHUNK).map(squares).collect();
-    let norm = parts.into_iter().sum::<f64>().sqrt();
-    let largest = f64::from(largest_norm);
-    if norm > largest {
-        let factor = (largest / norm) as f32;
-        let chunks = gradients.par_chunks_mut(CHUNK);
-        chunks.for_each(|chunk| chunk.iter_mut().for_each(|own| *own *= factor));
+/// Shortens gradients that are too long.
+#[derive(Debug)]
+pub(super) struct Clipping {
+    largest_norm: f32,
+    /// The sums of squares of the chunks.
+    squares: Vec<f64>,
+}
+
+impl Clipping {
+    /// To this length, all gradients as one vector.
+    pub(super) fn new(largest_norm: f32) -> Self {
+        Self {
+            largest_norm,
+            squares: Vec::new(),
+        }
+    }
+
+    /// Shortens these, if they are longer. What is no number stays so.
+    pub(super) fn clip(&mut self, gradients: &mut [f32]) {
+        let squares = |chunk: &[f32]| chunk.iter().map(|&own| f64::from(own).powi(2)).sum();
+        let chunks = gradients.par_chunks(CHUNK);
+        chunks.map(squares).collect_into_vec(&mut self.squares);
+        let norm = self.squares.iter().sum::<f64>().sqrt();
+        let largest = f64::from(self.largest_norm);
+        if norm > largest {
+            let factor = (largest / norm) as f32;
+            let chunks = gradients.par_chunks_mut(CHUNK);
+            chunks.for_each(|chunk| chunk.iter_mut().for_each(|own| *own *= factor));
+        }
     }
 }
 
@@ -60,9 +79,9 @@ mod tests {
     #[test]
     fn gradients_that_are_too_long_keep_their_direction_and_others_all() {
         let mut gradients = [3.0, -4.0];
-        clip(&mut gradients, 5.0);
+        Clipping::new(5.0).clip(&mut gradients);
         assert_eq!(gradients, [3.0, -4.0]);
-        clip(&mut gradients, 2.5);
+        Clipping::new(2.5).clip(&mut gradients);
         assert_eq!(gradients, [1.5, -2.0]);
     }
 
@@ -75,7 +94,7 @@ mod tests {
         let clipped = |threads| {
             let pool = ThreadPoolBuilder::new().num_threads(threads).build();
             let mut own = gradients.clone();
-            pool.unwrap().install(|| clip(&mut own, 0.7));
+            pool.unwrap().install(|| Clipping::new(0.7).clip(&mut own));
             own
         };
         let one = clipped(1);

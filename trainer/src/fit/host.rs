@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use feedline_pipeline::Loader;
 use feedline_pipeline::loader::{LoaderBuilder, LoaderState};
 
-use super::gradients::{Accumulation, clip};
+use super::gradients::{Accumulation, Clipping};
 use super::learner::{Learner, Rows};
 use super::worker::{Epoch, StepRecord, Sums, Worker};
 use super::{Trainer, loaders, tape};
@@ -30,7 +30,7 @@ pub(super) struct HostWorker<'a, M, O> {
     sums: Vec<f32>,
     reducer: Reducer,
     accumulation: Accumulation,
-    largest_norm: Option<f32>,
+    clipping: Option<Clipping>,
 }
 
 impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
@@ -96,7 +96,7 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
             sums: vec![0.0; buckets.length()],
             reducer: Reducer::new(replica.shared_collective(), buckets, overlap)?,
             accumulation: Accumulation::new(batches),
-            largest_norm: trainer.recipe.largest_norm,
+            clipping: trainer.recipe.largest_norm.map(Clipping::new),
         })
     }
 }
@@ -133,10 +133,8 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
                 let share = (1.0 / (info.global_samples * parts) as f64) as f32;
                 samples += info.global_samples;
                 self.collective.note(number, Phase::Gradients);
-                let ready = &mut |from, sums: &[f32]| match parts {
-                    1 => reducer.ready(from, sums),
-                    _ => {}
-                };
+                // Does nothing if more batches follow, as then nothing overlaps.
+                let ready = &mut |from, sums: &[f32]| reducer.ready(from, sums);
                 self.learner
                     .gradients(Rows::of(&batch), share, &pass, sums, ready)?;
                 if parts > 1 {
@@ -154,8 +152,8 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
             // Before the step: a loss that is no number must not reach the parameters.
             done(StepRecord { step, sums })?;
             self.collective.note(number, Phase::Optimizer);
-            if let Some(largest) = self.largest_norm {
-                clip(gradients, largest);
+            if let Some(clipping) = &mut self.clipping {
+                clipping.clip(gradients);
             }
             let factor = (epoch.factor)(number);
             self.learner

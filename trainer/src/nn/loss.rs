@@ -63,6 +63,9 @@ pub fn smoothed_cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f32) 
 mod tests {
     use super::*;
     use candle_core::{Device, Var};
+    use feedline_pipeline::Random;
+
+    use crate::kernel::loss;
 
     #[test]
     fn the_gradient_is_the_softmax_less_the_label() -> Result<()> {
@@ -77,6 +80,28 @@ mod tests {
             for class in 0..3 {
                 let expected = exponentials[class] / sum - f64::from(class == label);
                 assert!((f64::from(gradients[row][class]) - expected).abs() < 1e-6);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn smoothed_gradients_are_the_engines() -> Result<()> {
+        let mut random = Random::new([1]);
+        for (classes, smoothing) in [(1, 0.5), (2, 0.1), (10, 0.0), (10, 0.1), (100, 0.9)] {
+            let logits: Vec<_> = (0..classes).map(|_| random.uniform(-9.0, 9.0)).collect();
+            let label = random.below(classes as u64) as u32;
+            let on_tape = Var::from_slice(&logits, (1, classes), &Device::Cpu)?;
+            let labels = Tensor::new(&[label], &Device::Cpu)?;
+            let losses = smoothed_cross_entropy(&on_tape, &labels, smoothing)?;
+            let gradients = (losses.sum_all()? * 0.3)?.backward()?;
+            let gradients = gradients.get(&on_tape).unwrap().to_vec2::<f32>()?;
+            let mut found = logits;
+            let (loss, _) =
+                loss::smoothed_cross_entropy(&mut found, label, 0.3, smoothing).unwrap();
+            assert!((loss - losses.to_vec1::<f32>()?[0]).abs() < 2e-5);
+            for (found, expected) in found.into_iter().zip(&gradients[0]) {
+                assert!((found - expected).abs() < 1e-6, "{found}, {expected}");
             }
         }
         Ok(())
