@@ -7,9 +7,11 @@ use candle_core::Device;
 use clap::{Args, ValueEnum};
 use feedline_pipeline::Error as PipelineError;
 use feedline_pipeline::dataset::Dataset;
+use feedline_trainer::checkpoint::Checkpoints;
 use feedline_trainer::fit::EarlyStopping;
 use feedline_trainer::nn::Model;
 use feedline_trainer::optim::{Adam, Schedule, Sgd};
+use feedline_trainer::run::RunFolder;
 use feedline_trainer::{Error, Input, Precision, Replicas, Result, Trainer};
 
 /// Options of every training example.
@@ -74,6 +76,17 @@ pub(crate) struct Training {
     /// flattered, as the test set has had its say
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) patience: Option<NonZeroU64>,
+    /// Save the run into this folder after each epoch, the last three and the best one. A run that was stopped there goes on
+    /// with --resume
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoints: Option<PathBuf>,
+    /// Go on from the latest checkpoint, to the bit, if there is one; with the same settings
+    #[arg(long, requires = "checkpoints")]
+    pub(crate) resume: bool,
+    /// Record the run in this folder: settings, a line of JSON for each epoch, TensorBoard's event files, curves and a
+    /// report.html
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<PathBuf>,
     /// What weights, order, augmentation and dropout follow from: the same seed repeats a run to the bit
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub(crate) seed: u64,
@@ -202,6 +215,18 @@ impl Training {
         }
         if let Some(patience) = self.patience {
             trainer = trainer.callback(EarlyStopping::new(patience.get()));
+        }
+        if let Some(folder) = &self.checkpoints {
+            let checkpoints = Checkpoints::in_folder(folder).keep_last(3).keep_best(true);
+            trainer = trainer.checkpoints(checkpoints).resume(self.resume);
+        }
+        if let Some(folder) = &self.record {
+            let arguments: Vec<_> = std::env::args().collect();
+            let run = match self.resume && folder.join("config.json").exists() {
+                true => RunFolder::reopen(folder)?,
+                false => RunFolder::create(folder, &arguments)?,
+            };
+            trainer = trainer.callback(run);
         }
         let rate = self.learning_rate.unwrap_or(self.optimizer.usual_rate());
         let fitted = match self.optimizer {

@@ -12,6 +12,7 @@ use crate::collective::{Collective, Phase};
 use crate::error::{Result, invalid};
 use crate::nn::Model;
 use crate::optim::Optimizer;
+use crate::run::RunFolder;
 
 /// A run that is about to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +119,19 @@ pub trait Callback: Send {
     fn end(&mut self, history: &History) -> Result<()> {
         let _ = history;
         Ok(())
+    }
+}
+
+/// Records each epoch, and with the feature `report` draws the curves and the report at the end.
+impl Callback for RunFolder {
+    fn epoch(&mut self, record: &EpochRecord) -> Result<ControlFlow<()>> {
+        RunFolder::epoch(self, record)?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    #[cfg(feature = "report")]
+    fn end(&mut self, history: &History) -> Result<()> {
+        self.finish(history, None).map(|_| ())
     }
 }
 

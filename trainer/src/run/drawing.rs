@@ -27,6 +27,7 @@ const STYLE: &str = "\
 /// A picture that is being drawn, what comes later in front.
 #[derive(Default)]
 pub(super) struct Drawing {
+    title: String,
     body: String,
 }
 
@@ -161,9 +162,10 @@ impl Drawing {
         let (width, height) = (width.ceil(), height.ceil());
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\" class=\"feedline\" font-family=\"sans-serif\">\n\
+             viewBox=\"0 0 {width} {height}\" class=\"feedline\" role=\"img\" aria-label=\"{}\" \
+             font-family=\"sans-serif\">\n\
              <style>\n{STYLE}\n</style>\n<rect width=\"{width}\" height=\"{height}\" rx=\"6\" class=\"card\"/>\n{}</svg>\n",
-            self.body
+            self.title, self.body
         )
     }
 }

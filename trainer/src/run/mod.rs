@@ -33,6 +33,9 @@
 //! | `filters.png` | the kernels of the first layer |
 //! | `timeline.svg` | what ran when |
 //! | `evaluation.json` | the numbers in the confusion matrix |
+//!
+//! SVGs follow the page around them, light or dark. PNGs are always light, and written in DejaVu Sans, which this crate carries:
+//! letters that it lacks, such as Chinese ones, are boxes there.
 
 mod metrics;
 mod tensorboard;

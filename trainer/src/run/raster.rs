@@ -6,11 +6,13 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::fontdb::Source;
 use resvg::usvg::{Options, Tree};
 
 /// Pixels for each unit of a drawing, and how many there may be along a side.
 const SCALE: f32 = 2.0;
 const LONGEST: f32 = 6000.0;
+const FONT: &str = "DejaVu Sans";
 
 /// A drawing as PNG, with letters of a font that this crate carries.
 pub(super) fn png(svg: &str) -> io::Result<Vec<u8>> {
@@ -19,8 +21,9 @@ pub(super) fn png(svg: &str) -> io::Result<Vec<u8>> {
         ..Options::default()
     };
     let fonts = Arc::make_mut(&mut options.fontdb);
-    fonts.load_font_data(dejavu::sans::regular().to_vec());
-    fonts.load_font_data(dejavu::sans::bold().to_vec());
+    for font in [dejavu::sans::regular(), dejavu::sans::bold()] {
+        fonts.load_font_source(Source::Binary(Arc::new(font)));
+    }
     fonts.set_sans_serif_family(FONT);
     let tree = Tree::from_str(svg, &options).map_err(io::Error::other)?;
     let size = tree.size();
@@ -35,8 +38,6 @@ pub(super) fn png(svg: &str) -> io::Result<Vec<u8>> {
     );
     pixels.encode_png().map_err(io::Error::other)
 }
-
-const FONT: &str = "DejaVu Sans";
 
 /// Pixels, row by row, as an address that holds them.
 pub(super) fn address_of(

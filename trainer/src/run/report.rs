@@ -49,7 +49,8 @@ impl RunFolder {
         history: &History,
         evaluation: Option<&Evaluation>,
     ) -> Result<PathBuf> {
-        let last = self.last;
+        // Who has reopened a folder and written nothing yet may have gone back.
+        let last = if self.resumed { 0 } else { self.last };
         for record in history
             .epochs
             .iter()

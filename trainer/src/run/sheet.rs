@@ -125,3 +125,39 @@ pub(super) fn filters(filters: &Filters) -> io::Result<String> {
     let height = TOP + shown.div_ceil(wide) as f64 * (side + 6.0) - 6.0 + MARGIN;
     Ok(drawing.svg(width.max(width_of(&subtitle, 12.0) + 2.0 * MARGIN), height))
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use resvg::tiny_skia::Pixmap;
+
+    use super::*;
+
+    fn pixels(shape: [usize; 3], pixels: &[u8]) -> Vec<u8> {
+        let sample = Sample {
+            shape,
+            pixels: pixels.to_vec(),
+            predicted: 0,
+            label: 0,
+        };
+        let address = picture(&sample).unwrap();
+        let png = STANDARD
+            .decode(address.strip_prefix("data:image/png;base64,").unwrap())
+            .unwrap();
+        Pixmap::decode_png(&png).unwrap().data().to_vec()
+    }
+
+    #[test]
+    fn channels_become_colours_and_others_grey() {
+        assert_eq!(
+            pixels([3, 1, 2], &[1, 2, 30, 40, 50, 60]),
+            [1, 30, 50, 255, 2, 40, 60, 255]
+        );
+        assert_eq!(
+            pixels([1, 2, 1], &[7, 200]),
+            [7, 7, 7, 255, 200, 200, 200, 255]
+        );
+        assert_eq!(pixels([2, 1, 1], &[7, 200]), [7, 7, 7, 255]);
+    }
+}

@@ -182,7 +182,7 @@ mod report {
         let samples = (0..24).map(|index| Sample {
             shape,
             pixels: (0..shape.iter().product())
-                .map(|place: usize| (place * 3 + index * 40) as u8)
+                .map(|place: usize| (place * 3 + place / 1024 * 90 + index * 40) as u8)
                 .collect(),
             label: index % number,
             predicted: if index % 5 == 0 {
@@ -354,6 +354,32 @@ mod report {
         run.finish(&History::default(), Some(&Evaluation::default()))
             .unwrap();
         check(&path, &ALL[..2]);
+    }
+
+    #[test]
+    fn a_reopened_run_can_be_finished_from_its_history_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        RunFolder::create(parent.path(), &())
+            .unwrap()
+            .finish(&history((0..4).map(|epoch| record(epoch, 9.0, None))), None)
+            .unwrap();
+        let mut run = RunFolder::reopen(parent.path()).unwrap();
+        for _ in 0..2 {
+            run.finish(&history((2..5).map(|epoch| record(epoch, 1.0, None))), None)
+                .unwrap();
+        }
+        let rows = metrics::read(&parent.path().join(METRICS)).unwrap();
+        let losses: Vec<_> = rows.iter().map(|row| row.train.loss).collect();
+        assert_eq!(losses, [9.0, 9.0, 1.0, 1.0, 1.0]);
+        assert_eq!(lines(parent.path()).len(), 7);
+    }
+
+    #[test]
+    fn rows_of_a_confusion_matrix_are_true_classes() {
+        let classes = ["a", "b"].map(String::from);
+        let svg = confusion::svg(&classes, &[vec![5, 3], vec![0, 0]]);
+        assert!(svg.contains("a taken for b: 3") && !svg.contains("b taken for a"));
+        assert!(svg.contains("5 of 8 samples right"));
     }
 
     #[test]
