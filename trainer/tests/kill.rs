@@ -81,7 +81,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
         let mut killed = 0;
         for _ in 0..20 {
             let mut child = start();
-            thread::sleep(Duration::from_millis(5 + random.below(60) as u64));
+            thread::sleep(Duration::from_millis(5 + random.below(60)));
             killed += usize::from(child.try_wait().unwrap().is_none());
             child.kill().unwrap();
             child.wait().unwrap();
