@@ -248,7 +248,7 @@ fn a_checkpoint_of_another_run_is_refused_and_kept() {
     };
     foreign(fit(run().seed(7)), "seed was 0 and is 7");
     foreign(fit(run().batch_size(15)), "batch size was 16 and is 15");
-    foreign(fit(run().epochs(4)), "length of the run was 3 epochs");
+    foreign(fit(run().epochs(4)), "over Epochs(4)");
     foreign(fit(run().optimizer(Adam::new(0.5))), "optimizer was Adam");
     foreign(fit(run().schedule(Schedule::constant())), "schedule was");
     foreign(fit(run().resume(Resume::Never)), "go on from them");

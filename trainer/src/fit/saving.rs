@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Input, Length, Trainer};
+use super::{Input, Trainer};
 use crate::checkpoint::{
     self, Checkpoint, CheckpointFault, Checkpoints, Damaged, Folder, Position, Resume, Settings,
     Snapshot,
@@ -129,17 +129,16 @@ impl<F, O: Optimizer> Trainer<F, O> {
         set("batch size", self.batch_size.to_string());
         set("seed", self.seed.to_string());
         set("optimizer", format!("{:?}", self.optimizer));
-        set("schedule", format!("{:?}", self.schedule));
         set("recipe", format!("{:?}", self.recipe));
         set("precision", format!("{:?}", self.precision));
         set("number of samples", train.source.len().to_string());
+        let (schedule, length) = (self.schedule, self.length);
         // A rate that does not change over the run does not care how long that is.
-        let length = match (self.schedule == Schedule::constant(), self.length) {
-            (true, _) => "any".to_owned(),
-            (false, Length::Epochs(epochs)) => format!("{epochs} epochs"),
-            (false, Length::Steps(steps)) => format!("{steps} steps"),
+        let schedule = match schedule == Schedule::constant() {
+            true => format!("{schedule:?}"),
+            false => format!("{schedule:?} over {length:?}"),
         };
-        set("length of the run", length);
+        set("schedule", schedule);
         settings
     }
 }
