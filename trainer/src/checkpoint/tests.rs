@@ -168,6 +168,37 @@ fn from_any_checkpoint_a_run_ends_with_the_same_bits() {
 }
 
 #[test]
+fn averaged_weights_and_steps_of_several_batches_go_on_too() {
+    fn check<M: Model>(model: fn(&Device) -> Result<M>) {
+        let run = |folder: Option<&Path>| {
+            let trainer = trainer(model, Adam::default(), 2)
+                .batch_size(8)
+                .accumulate(2);
+            let trainer = trainer.weight_averaging(0.9).label_smoothing(0.1);
+            let trainer = match folder {
+                Some(folder) => {
+                    let checkpoints = Checkpoints::in_folder(folder).every_steps(1);
+                    trainer.checkpoints(checkpoints.keep_last(9)).resume(true)
+                }
+                None => trainer,
+            };
+            trainer.fit(input(50), Some(input(21))).unwrap()
+        };
+        let all = TempDir::new().unwrap();
+        let expected = bits(&run(None));
+        assert_eq!(bits(&run(Some(all.path()))), expected);
+        for step in [2, 3, 7] {
+            let folder = stopped_after(all.path(), step);
+            let resumed = run(Some(folder.path()));
+            assert_eq!(resumed.origin.as_ref().unwrap().step, step);
+            assert_eq!(bits(&resumed), expected, "step {step}");
+        }
+    }
+    check(network);
+    check(on_tape);
+}
+
+#[test]
 fn a_run_goes_on_with_other_replicas_and_for_longer() {
     let all = TempDir::new().unwrap();
     let run = |folder: &Path, replicas, epochs| {
