@@ -171,9 +171,11 @@ impl Manifest {
             ..
         } = manifest.position;
         let (loader_epoch, loader_step) = (manifest.loader.epoch(), manifest.loader.step());
-        if running.step as u64 > step
-            || running.step > 0 && (loader_epoch, loader_step) != (epoch, running.step)
-        {
+        // A step takes one batch, or several; how many is one of the settings.
+        let together = |step: usize| {
+            loader_epoch == epoch && loader_step >= step && loader_step.is_multiple_of(step)
+        };
+        if running.step as u64 > step || running.step > 0 && !together(running.step) {
             let reason = format!(
                 "step {step}, at step {} of epoch {epoch}, and the loader at step {loader_step} of epoch {loader_epoch}: that does not go together",
                 running.step
