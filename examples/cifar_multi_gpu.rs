@@ -9,14 +9,16 @@
 //! Without CIFAR-10 it trains on pictures that it draws itself. Built with the feature `nccl` it trains on all GPUs that it
 //! sees; without it, or without GPUs, replicas are threads on the CPU.
 
+#[path = "common/cifar.rs"]
+mod cifar;
 mod common;
 
 use std::process::ExitCode;
 
 use candle_core::Device;
 use clap::{Parser, ValueEnum};
-use feedline_pipeline::dataset::{Cifar10, Dataset, Generated};
-use feedline_pipeline::{Error as PipelineError, Transform};
+use feedline_pipeline::Transform;
+use feedline_pipeline::dataset::{Cifar10, Generated};
 use feedline_trainer::{Input, Result, models};
 
 /// Train a CNN on CIFAR-10, one replica per GPU, or per processor core
@@ -76,7 +78,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let training = &arguments.training;
-    let (dataset, batch_size) = match open_cifar(arguments)? {
+    let (dataset, batch_size) = match cifar::open(training, arguments.generated)? {
         Some(cifar) => (cifar, 128),
         // Small, for machines that just want to see it work.
         None => (Generated::open(3_000, 1_000)?, 64),
@@ -93,32 +95,4 @@ fn run(arguments: &Arguments) -> Result<()> {
     let train = Input::new(dataset.train.clone(), augmented);
     let test = Input::new(dataset.test.clone(), plain);
     training.run(&dataset, train, test, &defaults, model)
-}
-
-/// CIFAR-10, or `None` after a word about how to get it.
-fn open_cifar(arguments: &Arguments) -> Result<Option<Dataset>> {
-    let folder = arguments.training.folder();
-    if arguments.generated {
-        return Ok(None);
-    }
-    if arguments.training.download {
-        return Ok(Some(Cifar10::download(folder)?));
-    }
-    let missing = match Cifar10::open(folder) {
-        Ok(cifar) => return Ok(Some(cifar)),
-        // Who names a folder wants what is in it.
-        Err(error) if arguments.training.data.is_some() => return Err(error.into()),
-        Err(error) => error,
-    };
-    // Something that is there and wrong is not to be passed over.
-    if !matches!(missing, PipelineError::DatasetNotFound { .. }) {
-        return Err(missing.into());
-    }
-    println!(
-        "No CIFAR-10 in {}: training on generated pictures instead.\n\
-         For the real ones: --download fetches them (170 MB) into that folder, and --data DIR takes them from\n\
-         another: cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html, extracted or not.\n",
-        folder.display()
-    );
-    Ok(None)
 }

@@ -93,15 +93,6 @@ pub enum Error {
         reason: String,
     },
 
-    /// A file that can't be written.
-    #[error("can't write {}: {reason}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-
     /// A [`Callback`](crate::fit::Callback) could not do its work, for a reason of its own.
     #[error("a callback of the training failed: {0}")]
     Callback(Box<dyn std::error::Error + Send + Sync>),

@@ -55,7 +55,8 @@ use crate::error::{Error, Result};
 use crate::fit::History;
 use crate::nn::{Model, Parameter, flat};
 use crate::optim::OptimizerState;
-use tensors::{Tensors, key};
+use tensors::Tensors;
+pub(crate) use tensors::key;
 
 /// What sort of trouble there is with a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +192,8 @@ impl Checkpoint {
         &self.manifest.crate_version
     }
 
-    /// Gives the model the weights in this checkpoint. Statistics of batch normalization are rank 0's.
+    /// Gives the model the weights in this checkpoint, the averaged ones if they were
+    /// [averaged](crate::Trainer::weight_averaging). Statistics of batch normalization are rank 0's.
     ///
     /// # Errors
     ///
@@ -199,7 +201,15 @@ impl Checkpoint {
     /// it was then. candle's error if a device refuses.
     pub fn apply(&self, model: &impl Model) -> Result<()> {
         self.check(model.parameters())?;
-        flat::write(model.parameters(), &self.values(model.parameters())?)
+        let trained = model.parameters().iter().filter(|own| own.trainable);
+        let trained: Vec<_> = trained.cloned().collect();
+        let average = self.tensors.get(&key::optimizer(key::AVERAGE));
+        if average.is_some_and(|own| own.len() != flat::length(&trained)) {
+            let reason = "it has another number of averaged weights than of weights";
+            return Err(error(&self.path, CheckpointFault::Damaged, reason));
+        }
+        flat::write(model.parameters(), &self.values(model.parameters())?)?;
+        average.map_or(Ok(()), |own| flat::write(&trained, own))
     }
 
     /// Checks that a model with these parameters is the one that was saved.

@@ -14,7 +14,9 @@ use crate::error::Result;
 pub(super) const FILE: &str = "tensors.safetensors";
 
 /// Under which names numbers are stored.
-pub(super) mod key {
+pub(crate) mod key {
+    /// The averaged weights' name among what the optimizer keeps.
+    pub(crate) const AVERAGE: &str = "average of the weights";
     pub(in super::super) const OPTIMIZER: &str = "optimizer.";
 
     pub(in super::super) fn parameter(name: &str) -> String {

@@ -186,7 +186,12 @@ fn averaged_weights_and_steps_of_several_batches_go_on_too() {
         };
         let all = TempDir::new().unwrap();
         let expected = bits(&run(None));
-        assert_eq!(bits(&run(Some(all.path()))), expected);
+        let saved = run(Some(all.path()));
+        assert_eq!(bits(&saved), expected);
+        let fresh = model(&Device::Cpu).unwrap();
+        latest(all.path()).unwrap().unwrap().apply(&fresh).unwrap();
+        let [fresh, trained] = [&fresh, &saved.model].map(|own| flat::read(own.parameters()));
+        assert!(fresh.unwrap() == trained.unwrap(), "the averaged weights");
         for step in [2, 3, 7] {
             let folder = stopped_after(all.path(), step);
             let resumed = run(Some(folder.path()));

@@ -8,7 +8,7 @@ use super::averaging::Averaging;
 use super::parts::Parts;
 use super::recipe::Recipe;
 use super::tape;
-use crate::checkpoint::{Checkpoint, Snapshot, of_all_ranks};
+use crate::checkpoint::{Checkpoint, Snapshot, key, of_all_ranks};
 use crate::collective::Collective;
 use crate::engine::{Batch, Engine, Totals};
 use crate::error::{Result, invalid};
@@ -16,9 +16,6 @@ use crate::nn::flat;
 use crate::nn::{Model, Pass};
 use crate::optim::{Optimizer, OptimizerState};
 use crate::parallel::Replica;
-
-/// The averaged weights' name among what the optimizer keeps in a checkpoint.
-const AVERAGE: &str = "average of the weights";
 
 /// The rows of a batch that hold samples.
 #[derive(Debug, Clone, Copy)]
@@ -174,7 +171,7 @@ impl<M: Model> Learner<M> {
         self.parts.write(&self.values, &self.statistics)?;
         let mut kept = checkpoint.optimizer();
         if let Some(averaging) = &mut self.averaging {
-            averaging.values = kept.take(AVERAGE, &[self.values.len()])?;
+            averaging.values = kept.take(key::AVERAGE, &[self.values.len()])?;
         }
         optimizer.restore(kept, self.values.len())
     }
@@ -194,7 +191,7 @@ impl<M: Model> Learner<M> {
         let state: Option<OptimizerState> = optimizer.state();
         let mut state = state.ok_or_else(|| invalid("optimizer", "without a state", "one"))?;
         if let Some(averaging) = &self.averaging {
-            state = state.buffer(AVERAGE, averaging.values.clone());
+            state = state.buffer(key::AVERAGE, averaging.values.clone());
         }
         Ok(Some(Snapshot::new(
             (&self.parts.trained, &self.values),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, file};
 use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Model, Relu, Sequential};
 
 /// Whose layout weights are written in.
@@ -39,7 +39,7 @@ pub enum Layout {
 ///
 /// # Errors
 ///
-/// [`InvalidModel`](Error::InvalidModel) names a layer that has no counterpart there: one of your own. [`Write`](Error::Write)
+/// [`InvalidModel`](Error::InvalidModel) names a layer that has no counterpart there: one of your own. [`File`](Error::File)
 /// if the file can't be written.
 pub fn export(network: &Sequential, layout: Layout, path: impl AsRef<Path>) -> Result<()> {
     let (path, tensors) = (path.as_ref(), tensors(network, layout)?);
@@ -50,10 +50,9 @@ pub fn export(network: &Sequential, layout: Layout, path: impl AsRef<Path>) -> R
         }
         Layout::Keras => Tensor::write_npz(&tensors, path),
     };
-    written.map_err(|error| Error::Write {
-        path: path.into(),
-        reason: error.to_string(),
-    })
+    written
+        .map_err(std::io::Error::other)
+        .map_err(file("write", path))
 }
 
 /// The weights by their names there, in the order of the layers.
