@@ -10,7 +10,7 @@ use feedline_pipeline::dataset::Dataset;
 use feedline_trainer::checkpoint::Checkpoints;
 use feedline_trainer::fit::EarlyStopping;
 use feedline_trainer::nn::Model;
-use feedline_trainer::optim::{Adam, Schedule, Sgd};
+use feedline_trainer::optim::{Adam, Muon, Schedule, Sgd};
 use feedline_trainer::run::RunFolder;
 use feedline_trainer::{Error, Input, Precision, Replicas, Result, Trainer};
 
@@ -100,6 +100,8 @@ pub(crate) enum OptimizerName {
     Adam,
     /// SGD with Nesterov's momentum of 0.9: wants its learning rate and schedule chosen with care, and can end better
     Sgd,
+    /// Muon, and Adam for what is no matrix: learns most from an epoch, and takes longer for it
+    Muon,
 }
 
 impl OptimizerName {
@@ -107,6 +109,7 @@ impl OptimizerName {
         match self {
             Self::Adam => 0.001,
             Self::Sgd => 0.02,
+            Self::Muon => 0.002,
         }
     }
 }
@@ -238,6 +241,10 @@ impl Training {
                 let sgd = Sgd::new(rate).momentum(0.9).nesterov();
                 let sgd = sgd.weight_decay(self.weight_decay);
                 trainer.optimizer(sgd).fit(train, Some(test))
+            }
+            OptimizerName::Muon => {
+                let muon = Muon::new(rate).weight_decay(self.weight_decay);
+                trainer.optimizer(muon).fit(train, Some(test))
             }
         }?;
         println!("\n{}", fitted.history);

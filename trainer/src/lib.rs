@@ -44,7 +44,7 @@
 //! | [`nn`] | layers, networks made of them, and the trait [`Model`](nn::Model) for one of your own |
 //! | [`engine`] | what trains a [`Sequential`](nn::Sequential) on the CPU: for a training loop of your own |
 //! | [`models`] | three networks that are ready to train |
-//! | [`optim`] | Adam and SGD, the trait [`Optimizer`](optim::Optimizer), and schedules of the learning rate |
+//! | [`optim`] | Adam, SGD and Muon, the trait [`Optimizer`](optim::Optimizer), and schedules of the learning rate |
 //! | [`parallel`] | [`Replicas`]: the same code on several devices, each with its own threads |
 //! | [`collective`] | how replicas talk: sums, broadcasts and barriers that fail instead of hanging, and sums of gradients while they are still computed |
 //! | [`run`] | a folder that shows what a run has done: metrics, TensorBoard's curves, pictures, a report |

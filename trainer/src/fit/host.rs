@@ -78,6 +78,7 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
             try_out("test", test_loader)?;
         }
         let mut learner = Learner::new(model, replica, &trainer.recipe)?;
+        optimizer.shapes(&learner.shapes());
         if let Some(checkpoint) = from {
             learner.restore(checkpoint, replica, &mut optimizer)?;
         }

@@ -93,6 +93,12 @@ impl<M: Model> Learner<M> {
         self.parts.trained.iter().map(|own| own.value.elem_count())
     }
 
+    /// The shapes of the parameters that are trained, in their order.
+    pub(super) fn shapes(&self) -> Vec<Vec<usize>> {
+        let trained = self.parts.trained.iter();
+        trained.map(|own| own.value.dims().to_vec()).collect()
+    }
+
     /// Makes `sums` the gradients of `share` times the sum of the rows' cross-entropies, and behind them the loss and the
     /// number of right answers. Calls `ready` as [`Engine::gradients_with`] does; candle's tape has all gradients at the
     /// end only, and so calls it once.

@@ -1,12 +1,15 @@
 //! How gradients change parameters, and how far at which step.
 
 mod adam;
+mod muon;
+mod orthogonal;
 mod rule;
 mod schedule;
 mod sgd;
 mod state;
 
 pub use adam::Adam;
+pub use muon::Muon;
 pub use rule::Rule;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
@@ -41,6 +44,13 @@ pub trait Optimizer: Debug + Clone + Send + Sync + 'static {
     ///
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) names the setting that can't work.
     fn check(&self) -> Result<()>;
+
+    /// Says of which shapes the parameters are that follow each other in [`step`](Self::step), for rules that treat a matrix
+    /// as one. A [`Trainer`](crate::Trainer) calls it before the first step and before [`restore`](Self::restore). Does
+    /// nothing, unless it is overridden.
+    fn shapes(&mut self, shapes: &[Vec<usize>]) {
+        let _ = shapes;
+    }
 
     /// Makes one step. `parameters` and `gradients` have the same length and order at every call. The learning rate of
     /// this step is the rule's own times `learning_rate_factor`, which is a [`Schedule`]'s; 1 if there is none.
@@ -143,9 +153,12 @@ mod tests {
     #[test]
     fn a_step_has_the_same_bits_on_any_number_of_threads() {
         let sgd = Sgd::new(0.1).momentum(0.9).nesterov();
+        let mut muon = Muon::new(0.1);
+        muon.shapes(&[vec![128, 3 * CHUNK / 128 - 1], vec![128, 1], vec![5]]);
         for threads in [2, 3] {
             let adam = Adam::default();
             assert!(after_steps(adam.clone(), 1) == after_steps(adam, threads));
+            assert!(after_steps(muon.clone(), 1) == after_steps(muon.clone(), threads));
             assert!(after_steps(sgd.clone(), 1) == after_steps(sgd.clone(), threads));
         }
     }

@@ -235,6 +235,51 @@ mod report {
         assert!(
             !others.contains("<script") && !others.contains("http:") && !others.contains("https:")
         );
+        check_in_browser(&folder.join("report.html"));
+    }
+
+    /// What a browser makes of the page: needs Chromium, or what takes its options, in `FEEDLINE_BROWSER`.
+    fn check_in_browser(page: &Path) {
+        let Ok(browser) = std::env::var("FEEDLINE_BROWSER") else {
+            println!("skipped: FEEDLINE_BROWSER is not set to a browser such as chromium");
+            return;
+        };
+        // It says what only a browser knows: whether pictures can be shown, whether something is wider than the page, and
+        // whether anything of the run has become a part of the page.
+        let script = "<script>addEventListener('load', () => {
+            const pictures = [...document.images, ...document.querySelectorAll('svg')];
+            const sizes = pictures.map(own => own.getBoundingClientRect());
+            document.title = JSON.stringify({
+                pictures: pictures.length,
+                broken: [...document.images].filter(own => !own.complete || own.naturalWidth == 0).length,
+                flat: sizes.filter(own => own.width < 100 || own.height < 50).length,
+                wide: document.documentElement.scrollWidth > innerWidth,
+                scripts: document.scripts.length,
+                loaded: performance.getEntriesByType('resource').filter(own => !own.name.startsWith('data:')).length,
+            });
+        })</script></head>";
+        let folder = tempfile::tempdir().unwrap();
+        let asking = folder.path().join("page.html");
+        let text = fs::read_to_string(page).unwrap();
+        fs::write(&asking, text.replacen("</head>", script, 1)).unwrap();
+        for width in [1200, 400] {
+            let output = Command::new(&browser)
+                .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+                .arg(format!("--window-size={width},900"))
+                .arg(format!("--user-data-dir={}", folder.path().display()))
+                .arg(format!("file://{}", asking.display()))
+                .output()
+                .unwrap();
+            let shown = String::from_utf8(output.stdout).unwrap();
+            let (_, title) = shown.split_once("<title>").unwrap();
+            let found: Value =
+                serde_json::from_str(title.split_once("</title>").unwrap().0).unwrap();
+            let pictures = text.matches("<svg ").count() + text.matches("<img ").count();
+            let expected = serde_json::json!({
+                "pictures": pictures, "broken": 0, "flat": 0, "wide": false, "scripts": 1, "loaded": 0,
+            });
+            assert_eq!(found, expected, "{} at {width} pixels", page.display());
+        }
     }
 
     const ALL: [&str; 7] = [
