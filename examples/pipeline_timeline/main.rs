@@ -56,7 +56,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value = "384")]
     pictures: NonZeroUsize,
     /// Pixels of each side of a PNG file
-    #[arg(long, value_name = "N", default_value = "256")]
+    #[arg(long, value_name = "N", default_value = "320")]
     side: NonZeroU32,
     /// Run each pipeline so often, in turn; medians are shown
     #[arg(long, value_name = "N", default_value = "1")]
@@ -94,7 +94,7 @@ fn run(arguments: &Arguments) -> Result<(), BoxError> {
     let cost = report::introduce();
 
     println!(
-        "\nTraining takes the time: {}, {} in a file of records, {} epochs in batches of {}",
+        "\nTraining takes the time: {}, {} in a file of records, epochs: {}, batches of {}",
         dataset.name,
         dataset.train.len(),
         task.epochs,
@@ -116,7 +116,7 @@ fn run(arguments: &Arguments) -> Result<(), BoxError> {
         write("test", &*dataset.test, count.div_ceil(6))?,
     ];
     println!(
-        "\nLoading takes the time: {} of the pictures as PNG files of {side}×{side} pixels, {:.0} kB each, {} epochs in batches of {}",
+        "\nLoading takes the time: {} of the pictures as PNG files of {side}×{side} pixels, {:.0} kB each, epochs: {}, batches of {}",
         pictures[0].len(),
         pictures[0].bytes() as f64 / pictures[0].len() as f64 / 1e3,
         task.epochs,

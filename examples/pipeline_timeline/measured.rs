@@ -84,11 +84,11 @@ impl Measured {
         self.between(name, Duration::ZERO, Duration::MAX)
     }
 
-    /// A part of the run, from the step in its middle on.
+    /// A part of the run, behind a third of its steps.
     pub(crate) fn part(&self, name: &str, length: Duration) -> Timeline {
         let steps: Vec<_> = self.steps().collect();
         let from = steps
-            .get(steps.len() / 2)
+            .get(steps.len() / 3)
             .map_or(Duration::ZERO, |step| step.end);
         self.between(name, from, from + length)
     }
@@ -109,13 +109,8 @@ impl Measured {
 
     fn between(&self, name: &str, from: Duration, to: Duration) -> Timeline {
         let marks = self.marks.iter();
-        // Waiting is where nothing is trained or evaluated.
-        let drawn = marks.filter(|mark| mark.stage != Stage::Wait);
-        let within = drawn.filter(|mark| mark.end > from && mark.start < to);
-        let mut marks: Vec<_> = within.collect();
-        // Lines are in the order in which stages appear first.
-        marks.sort_by_key(|mark| (mark.start, mark.stage as usize));
-        let spans = marks.into_iter().map(|mark| Span {
+        let within = marks.filter(|mark| mark.end > from && mark.start < to);
+        let spans = within.map(|mark| Span {
             stage: mark.stage.name().into(),
             start: mark.start.max(from),
             end: mark.end.min(to),

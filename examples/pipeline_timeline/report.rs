@@ -27,6 +27,15 @@ impl Compared {
         self.naive.wall.as_secs_f64() / totals.sum::<Duration>().as_secs_f64()
     }
 
+    fn walls(&self) -> String {
+        let [naive, fed] = [&self.naive, &self.fed].map(|run| run.wall.as_secs_f64());
+        let less = 100.0 * (1.0 - fed / naive);
+        format!(
+            "{naive:.2} s naive, {fed:.2} s with Feedline: {less:.1} % less, a ratio of {:.2}",
+            self.ratio()
+        )
+    }
+
     pub(crate) fn print(&self, test_pictures: usize, cost: Duration) {
         let columns = [&self.naive, &self.fed];
         let line = |name: &str, value: &dyn Fn(&Measured) -> Option<Duration>| {
@@ -69,11 +78,8 @@ impl Compared {
             100.0 * correct as f64 / test_pictures as f64
         );
         println!(
-            "  Wall time: {:.2} s against {:.2} s, {:.2} times less ({:.1} %). Without any time for data it would be {:.2} times.",
-            self.naive.wall.as_secs_f64(),
-            self.fed.wall.as_secs_f64(),
-            self.ratio(),
-            100.0 * (1.0 - 1.0 / self.ratio()),
+            "  Wall time: {}. If data came in no time, and nothing else changed, the ratio would be {:.2}.",
+            self.walls(),
             self.most()
         );
     }
@@ -88,13 +94,16 @@ impl Compared {
     ) -> Result<(), BoxError> {
         let runs = [(NAIVE, &self.naive), (FED, &self.fed)];
         let whole = runs.map(|(name, run)| run.timeline(name));
-        let subtitle = format!("The whole runs: {:.2} times less wall time", self.ratio());
-        draw_timelines(folder.join(name), title, &subtitle, &whole)?;
+        let subtitle = format!("Wall time: {}", self.walls());
+        // Waiting is where nothing is trained or evaluated.
+        let stages = Stage::ALL.iter().filter(|&&stage| stage != Stage::Wait);
+        let stages: Vec<_> = stages.map(|stage| stage.name()).collect();
+        draw_timelines(folder.join(name), [title, &subtitle], &stages, &whole)?;
         let length = self.naive.step() * steps;
         let parts = runs.map(|(name, run)| run.part(name, length));
-        let subtitle = "The same moment's length from the middle of each";
+        let subtitle = "From the same step on, as long a part of both";
         let path = folder.join(format!("{name}-steps"));
-        Ok(draw_timelines(path, title, subtitle, &parts)?)
+        Ok(draw_timelines(path, [title, subtitle], &stages, &parts)?)
     }
 }
 

@@ -28,8 +28,8 @@ pub struct Timeline {
 }
 
 /// Draws runs below each other, on one scale of time that begins where each begins, as `path` with `.svg` and with
-/// `.png` behind it. Every run has a line for each stage that is in any of them, with the time that the stage took in all
-/// and its share of the run, more than 100 % if several threads were at it at once.
+/// `.png` behind it. Every run has a line for each of the `stages`, with the time that it took in all and its share of the
+/// run, more than 100 % if several threads were at it at once. Spans of other stages are not drawn.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,7 +52,8 @@ pub struct Timeline {
 /// ];
 /// # let folder = tempfile::tempdir()?;
 /// # let folder = folder.path();
-/// draw_timelines(folder.join("loading"), "Loading and training", "Two steps of each", &timelines)?;
+/// let stages = ["load", "train"];
+/// draw_timelines(folder.join("loading"), ["Loading and training", "Two steps of each"], &stages, &timelines)?;
 /// assert!(folder.join("loading.svg").exists() && folder.join("loading.png").exists());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -62,8 +63,8 @@ pub struct Timeline {
 /// [`Error::File`](crate::Error::File) if something can't be written.
 pub fn draw_timelines(
     path: impl AsRef<Path>,
-    title: &str,
-    subtitle: &str,
+    [title, subtitle]: [&str; 2],
+    stages: &[&str],
     timelines: &[Timeline],
 ) -> Result<()> {
     let with = |extension: &str| {
@@ -73,7 +74,7 @@ pub fn draw_timelines(
     };
     let runs: Vec<_> = timelines.iter().map(|own| own.spans.as_slice()).collect();
     let names: Vec<_> = timelines.iter().map(|own| own.name.as_str()).collect();
-    let svg = picture(title, subtitle, &runs, &names);
+    let svg = picture([title, subtitle], stages, &runs, &names);
     write(Path::new(&with(".svg")), svg.as_bytes())?;
     let png = with(".png");
     let png = Path::new(&png);
@@ -82,12 +83,18 @@ pub fn draw_timelines(
 
 /// The timeline of one run.
 pub(super) fn svg(spans: &[Span]) -> String {
+    let mut stages: Vec<&str> = Vec::new();
+    for span in spans {
+        if !stages.contains(&span.stage.as_str()) {
+            stages.push(&span.stage);
+        }
+    }
     let subtitle = format!(
         "{}, {}",
-        count(stages(&[spans]).len(), "stage", "stages"),
+        count(stages.len(), "stage", "stages"),
         count(spans.len(), "span", "spans")
     );
-    picture("Timeline", &subtitle, &[spans], &[])
+    picture(["Timeline", &subtitle], &stages, &[spans], &[])
 }
 
 const WIDTH: f64 = 760.0;
@@ -100,6 +107,8 @@ const GAP: f64 = 14.0;
 const NARROWEST: f64 = 0.8;
 /// How wide a bar may become that stands for many spans.
 const WIDEST: f64 = 4.0;
+/// A bar that is paler can't be seen.
+const PALEST: f64 = 0.3;
 
 /// One span, or many that are too short to be seen: the less of its width they take, the paler it is.
 struct Bar {
@@ -148,20 +157,21 @@ impl Scale {
     fn width(&self, seconds: f64) -> f64 {
         seconds / self.whole * WIDTH
     }
-
-    fn words(&self, seconds: f64) -> String {
-        format!("{} {}", short(seconds * self.units), self.unit)
-    }
 }
 
-fn stages<'a>(runs: &[&'a [Span]]) -> Vec<&'a str> {
-    let mut stages: Vec<&str> = Vec::new();
-    for span in runs.iter().copied().flatten() {
-        if !stages.contains(&span.stage.as_str()) {
-            stages.push(&span.stage);
-        }
-    }
-    stages
+/// A time in three digits.
+fn brief(seconds: f64) -> String {
+    let (number, unit) = match seconds {
+        0.9995.. => (seconds, "s"),
+        0.9995e-3.. => (seconds * 1e3, "ms"),
+        _ => (seconds * 1e6, "µs"),
+    };
+    let decimals = match number {
+        99.95.. => 0,
+        9.995.. => 1,
+        _ => 2,
+    };
+    format!("{number:.decimals$} {unit}")
 }
 
 /// When a run began and how long it took, in seconds.
@@ -179,8 +189,12 @@ fn length(spans: &[Span]) -> (f64, f64) {
 }
 
 /// Runs below each other, with their names if they have some.
-fn picture(title: &str, subtitle: &str, runs: &[&[Span]], names: &[&str]) -> String {
-    let stages = stages(runs);
+fn picture(
+    [title, subtitle]: [&str; 2],
+    stages: &[&str],
+    runs: &[&[Span]],
+    names: &[&str],
+) -> String {
     let labels: Vec<_> = stages.iter().map(|stage| shorten(stage, 28)).collect();
     let widths = labels.iter().map(|label| width_of(label, 12.0));
     let left = MARGIN + widths.fold(0.0, f64::max) + 10.0;
@@ -192,19 +206,22 @@ fn picture(title: &str, subtitle: &str, runs: &[&[Span]], names: &[&str]) -> Str
     drawing.heading(title, subtitle);
     let head = if names.is_empty() { 0.0 } else { NAME };
     let panel = head + LANE * stages.len() as f64;
-    let count = runs.len().max(1) as f64;
-    let bottom = TOP + count * panel + (count - 1.0) * GAP;
+    let bottom = TOP + runs.len() as f64 * (panel + GAP) - GAP;
     for tick in ticks(0.0, scale.whole * scale.units) {
         let x = left + scale.width(tick / scale.units);
-        drawing.line([x, TOP - 4.0], [x, bottom], "grid");
+        // Not through the names.
+        for index in 0..runs.len() {
+            let top = TOP + index as f64 * (panel + GAP) + head;
+            drawing.line([x, top - 4.0], [x, top + panel - head], "grid");
+        }
         let words = format!("{} {}", short(tick), scale.unit);
         drawing.text(x, TOP - 10.0, "soft", 11.0, Anchor::Middle, &words);
     }
     for (index, spans) in runs.iter().enumerate() {
         let top = TOP + index as f64 * (panel + GAP);
         if let Some(name) = names.get(index) {
-            let words = format!("{name}: {}", scale.words(length(spans).1));
-            drawing.text(MARGIN, top + 17.0, "ink", 13.0, Anchor::Right, &words);
+            let words = format!("{name}: {}", brief(length(spans).1));
+            drawing.text(MARGIN, top + 15.0, "ink", 13.0, Anchor::Right, &words);
         }
         for (lane, stage) in stages.iter().enumerate() {
             let y = top + head + LANE * lane as f64;
@@ -249,10 +266,9 @@ fn draw_lane(
     let busy = seconds(bars.iter().map(|bar| bar.busy).sum());
     let words = match (bars.is_empty(), whole > 0.0) {
         (true, _) => "–".into(),
-        (false, false) => scale.words(busy),
+        (false, false) => brief(busy),
         (false, true) => {
-            let share = short((1000.0 * busy / whole).round() / 10.0);
-            format!("{}, {share} %", scale.words(busy))
+            format!("{}, {:.1} %", brief(busy), 100.0 * busy / whole)
         }
     };
     let right = scale.left + WIDTH + 10.0;
@@ -261,9 +277,9 @@ fn draw_lane(
     bars.dedup_by(|next, bar| bar.takes_in(next));
     for Bar { from, to, busy } in bars {
         let width = (to - from).max(NARROWEST);
-        let tip = format!("{stage}: {}", scale.words(seconds(busy)));
+        let tip = format!("{stage}: {}", brief(seconds(busy)));
         let class = format!("f{}", lane % COLOURS);
-        let opacity = (busy.max(NARROWEST) / width).min(1.0);
+        let opacity = (busy / width).clamp(PALEST, 1.0);
         let place = [scale.left + from, y, width, height];
         drawing.rectangle(place, &class, opacity, &tip);
     }
