@@ -168,7 +168,7 @@ pub enum Error {
     Sample {
         /// The sample's index in its source.
         index: usize,
-        /// Where: `source` or `map`.
+        /// Where: `source`, `map`, or `transform` if it was not a loader that applied it.
         stage: &'static str,
         /// The original error.
         source: BoxError,

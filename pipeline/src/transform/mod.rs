@@ -14,6 +14,7 @@ mod element;
 pub(crate) mod lowered;
 mod map;
 mod moments;
+mod prepared;
 mod program;
 mod simd;
 mod stage;
@@ -21,6 +22,7 @@ mod window;
 
 pub use element::Element;
 pub use map::MapSample;
+pub use prepared::PreparedTransform;
 pub(crate) use program::{Program, SampleKey, Scratch};
 
 use crate::error::{BoxError, Result};

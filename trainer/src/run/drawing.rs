@@ -5,7 +5,7 @@ use std::fmt::Write;
 /// The room around a picture.
 pub(super) const MARGIN: f64 = 20.0;
 /// Colours of lines and bars: the classes `f0`, `f1` and so on fill, `s0`, `s1` and so on stroke.
-pub(super) const COLOURS: usize = 6;
+pub(super) const COLOURS: usize = 8;
 
 /// Stands in every picture, so that each is complete by itself, and begins with the class of the root, as a page may hold
 /// several beside other things.
@@ -14,14 +14,14 @@ const STYLE: &str = "\
 .feedline .grid{stroke:#dee2e6;fill:none}.feedline .empty{fill:#f1f3f5}.feedline .wrong{fill:#c92a2a}
 .feedline .frame{stroke:#c92a2a;fill:none}
 .feedline .f0{fill:#1971c2}.feedline .f1{fill:#e8590c}.feedline .f2{fill:#2f9e44}.feedline .f3{fill:#9c36b5}
-.feedline .f4{fill:#b08900}.feedline .f5{fill:#0c8599}
+.feedline .f4{fill:#b08900}.feedline .f5{fill:#0c8599}.feedline .f6{fill:#c2255c}.feedline .f7{fill:#5f3dc4}
 .feedline .s0{stroke:#1971c2;fill:none}.feedline .s1{stroke:#e8590c;fill:none}
 @media (prefers-color-scheme:dark){
 .feedline .card{fill:#1f2327}.feedline .ink{fill:#e9ecef}.feedline .soft{fill:#adb5bd}
 .feedline .grid{stroke:#3b4147}.feedline .empty{fill:#2a2f34}.feedline .wrong{fill:#ff8787}
 .feedline .frame{stroke:#ff8787}
 .feedline .f0{fill:#4dabf7}.feedline .f1{fill:#ff922b}.feedline .f2{fill:#51cf66}.feedline .f3{fill:#cc5de8}
-.feedline .f4{fill:#fcc419}.feedline .f5{fill:#22b8cf}
+.feedline .f4{fill:#fcc419}.feedline .f5{fill:#22b8cf}.feedline .f6{fill:#f06595}.feedline .f7{fill:#9775fa}
 .feedline .s0{stroke:#4dabf7}.feedline .s1{stroke:#ff922b}}";
 
 /// A picture that is being drawn, what comes later in front.

@@ -34,6 +34,8 @@
 //! | `timeline.svg` | what ran when |
 //! | `evaluation.json` | the numbers in the confusion matrix |
 //!
+//! With the feature `report`, `draw_timelines` compares what several runs did when; it needs no folder.
+//!
 //! SVGs follow the page around them, light or dark. PNGs are always light, and written in DejaVu Sans, which this crate carries:
 //! letters that it lacks, such as Chinese ones, are boxes there.
 
@@ -66,7 +68,7 @@ pub use evaluation::{Evaluation, Filters, Sample};
 #[cfg(feature = "report")]
 pub use report::report;
 #[cfg(feature = "report")]
-pub use timeline::Span;
+pub use timeline::{Span, Timeline, draw_timelines};
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -361,6 +361,56 @@ mod report {
     }
 
     #[test]
+    fn runs_that_are_compared_share_lines_and_scale() {
+        let parent = tempfile::tempdir().unwrap();
+        let span = |stage: &str, start, end| Span {
+            stage: stage.into(),
+            start: Duration::from_secs(start),
+            end: Duration::from_secs(end),
+        };
+        let run = |name: &str, spans: &[Span]| Timeline {
+            name: name.into(),
+            spans: spans.to_vec(),
+        };
+        let runs = [
+            run(
+                "slow & <plain>",
+                &[span("load", 100, 104), span("other", 101, 102)],
+            ),
+            run("fast", &[span("train", 7, 8)]),
+            run("idle", &[]),
+        ];
+        let path = parent.path().join("version 1.2");
+        draw_timelines(&path, ["Title", "Words"], &["load", "train"], &runs).unwrap();
+        let svg = fs::read_to_string(parent.path().join("version 1.2.svg")).unwrap();
+        // Colours are of stages, widths are of time, from the left end on.
+        let bars = |class: &str| -> Vec<_> {
+            let class = format!("class=\"{class}\"");
+            let number = |line: &str, name: &str| -> f64 {
+                let value = line.split_once(&format!(" {name}=\"")).unwrap().1;
+                value.split_once('"').unwrap().0.parse().unwrap()
+            };
+            let lines = svg.lines().filter(|line| line.contains(&class));
+            lines
+                .map(|line| (number(line, "x"), number(line, "width")))
+                .collect()
+        };
+        let (load, train) = (bars("f0"), bars("f1"));
+        assert_eq!((load.len(), train.len(), bars("f2").len()), (1, 1, 0));
+        assert_eq!((load[0].0, load[0].1), (train[0].0, 4.0 * train[0].1));
+        for words in [
+            "slow &amp; &lt;plain&gt;: 4.00 s",
+            "fast: 1.00 s",
+            "4.00 s, 100.0 %",
+        ] {
+            assert!(svg.contains(words), "{words}");
+        }
+        assert_eq!(svg.matches(">train</text>").count(), 3);
+        assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("other"));
+        image::open(parent.path().join("version 1.2.png")).unwrap();
+    }
+
+    #[test]
     fn odd_runs_are_drawn_too() {
         let (_parent, path) = folder("hundred");
         let names: Vec<_> = (0..100)
