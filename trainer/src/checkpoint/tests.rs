@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::fit::Fitted;
-use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, Pass, Relu, Sequential};
+use crate::nn::cross_entropy;
+use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, Loss, Pass, Relu, Sequential};
 use crate::optim::{Adam, Optimizer, Schedule, Sgd};
 use crate::{Input, Replicas, Trainer};
 
@@ -260,6 +261,16 @@ fn the_one_before_takes_the_place_of_a_damaged_checkpoint() {
     );
 }
 
+/// A loss of one's own.
+#[derive(Debug)]
+struct Doubled;
+
+impl Loss for Doubled {
+    fn losses(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        Ok((cross_entropy(logits, labels)? * 2.0)?)
+    }
+}
+
 #[test]
 fn a_checkpoint_of_another_run_is_refused_and_kept() {
     let all = TempDir::new().unwrap();
@@ -287,6 +298,7 @@ fn a_checkpoint_of_another_run_is_refused_and_kept() {
     foreign(fit(run().epochs(4)), "over Epochs(4)");
     foreign(fit(run().optimizer(Adam::new(0.5))), "optimizer was Adam");
     foreign(fit(run().schedule(Schedule::constant())), "schedule was");
+    foreign(fit(run().loss(Doubled)), "loss was not set and is Doubled");
     foreign(fit(run().resume(Resume::Never)), "go on from them");
     let other_data = run().checkpoints(checkpoints()).fit(input(51), None);
     foreign(other_data, "number of samples was 50 and is 51");

@@ -22,8 +22,8 @@ use crate::optim::{Optimizer, Rule};
 use crate::parallel::Replica;
 use crate::precision::Precision;
 
-/// Trains a model on the replica's GPU. Gives it back if there is none, or if no engine there knows its layers or its
-/// optimizer: then it is for candle's tape.
+/// Trains a model on the replica's GPU. Gives it back if there is none, or if no engine there knows its layers, its
+/// optimizer or its loss: then it is for candle's tape.
 pub(super) fn run<M: Model, F, O: Optimizer>(
     trainer: &Trainer<F, O>,
     replica: &Replica,
@@ -48,6 +48,9 @@ fn run_as<M: Model, T: Real + CudaElement, F, O: Optimizer>(
     else {
         return Ok(ControlFlow::Continue(model));
     };
+    if trainer.loss.is_some() {
+        return Ok(ControlFlow::Continue(model));
+    }
     let Some(network) = model.sequential() else {
         return Ok(ControlFlow::Continue(model));
     };

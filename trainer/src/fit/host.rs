@@ -77,7 +77,9 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
         if let Some(test_loader) = &test_loader {
             try_out("test", test_loader)?;
         }
-        let mut learner = Learner::new(model, replica, &trainer.recipe)?;
+        let objective = trainer.objective();
+        objective.try_out(classes, replica.device())?;
+        let mut learner = Learner::new(model, replica, &trainer.recipe, objective)?;
         if let Some(checkpoint) = from {
             learner.restore(checkpoint, replica, &mut optimizer)?;
         }

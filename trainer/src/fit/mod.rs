@@ -32,6 +32,9 @@ mod history;
 mod host;
 mod learner;
 mod loaders;
+#[cfg(test)]
+mod loss_tests;
+mod objective;
 mod parts;
 mod progress;
 mod recipe;
@@ -59,7 +62,7 @@ use feedline_pipeline::{Source, Transform};
 use crate::checkpoint::{Checkpoints, Resume};
 use crate::collective::BucketSizes;
 use crate::error::{Result, invalid};
-use crate::nn::Model;
+use crate::nn::{Loss, Model};
 use crate::optim::{Adam, Optimizer, Schedule};
 use crate::parallel::Replicas;
 use crate::precision::Precision;
@@ -137,6 +140,8 @@ pub struct Trainer<F, O = Adam> {
     gradients_in_bf16: bool,
     resident: bool,
     recipe: Recipe,
+    /// In place of cross-entropy.
+    loss: Option<Arc<dyn Loss>>,
     watch: Watch,
     saving: saving::Saving,
 }
@@ -161,6 +166,7 @@ impl<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static> Trainer<F> {
             gradients_in_bf16: false,
             resident: false,
             recipe: Recipe::default(),
+            loss: None,
             watch: Watch::default(),
             saving: saving::Saving::default(),
         }
@@ -189,6 +195,7 @@ where
             gradients_in_bf16: self.gradients_in_bf16,
             resident: self.resident,
             recipe: self.recipe,
+            loss: self.loss,
             watch: self.watch,
             saving: self.saving,
         }
@@ -338,6 +345,7 @@ where
         self.optimizer.check()?;
         self.schedule.check()?;
         self.recipe.check()?;
+        self.check_loss()?;
         self.watch.check()?;
         match self.length {
             Length::Epochs(0) => return Err(invalid("epochs", 0, "at least 1")),

@@ -130,6 +130,9 @@ impl<F, O: Optimizer> Trainer<F, O> {
         set("seed", self.seed.to_string());
         set("optimizer", format!("{:?}", self.optimizer));
         set("recipe", format!("{:?}", self.recipe));
+        if let Some(loss) = &self.loss {
+            set("loss", format!("{loss:?}"));
+        }
         set("precision", format!("{:?}", self.precision));
         set("number of samples", train.source.len().to_string());
         let (schedule, length) = (self.schedule, self.length);

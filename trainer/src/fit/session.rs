@@ -46,7 +46,7 @@ pub(super) fn run<M: Model, O: Optimizer, F: Fn(&Device) -> Result<M>>(
                 "F32, as these replicas are on the CPU; others need GPUs and a build with the feature `nccl`"
             }
             false => {
-                "F32, as the engine for GPUs does not know this model or optimizer: it takes a `Sequential` of this crate's layers, with Adam or Sgd and without weight decay"
+                "F32, as the engine for GPUs does not know this model, optimizer or loss: it takes a `Sequential` of this crate's layers, with Adam or Sgd, without weight decay and without a loss of one's own"
             }
         };
         return Err(invalid("precision", found, expected));
