@@ -170,10 +170,11 @@ fn wait(communicator: &Communicator, step: u64, phase: Phase) -> Result<()> {
     communicator.wait(&event, step, phase)
 }
 
-/// Reports the steps that are surely done: all but the last `ahead`.
+/// Reports the steps that are surely done: all but the last `ahead`. So long was `data_wait` so far.
 fn report(
     pending: &mut VecDeque<Pending>,
     ahead: usize,
+    data_wait: Duration,
     done: &mut dyn FnMut(StepRecord) -> Result<()>,
 ) -> Result<()> {
     while pending.len() > ahead
@@ -189,7 +190,11 @@ fn report(
             correct: totals.correct as f64,
             samples: samples as f64,
         };
-        done(StepRecord { step, sums })?;
+        done(StepRecord {
+            step,
+            sums,
+            data_wait,
+        })?;
     }
     Ok(())
 }
@@ -221,7 +226,7 @@ impl<M: Model, T: Real + CudaElement> Worker<M> for GpuWorker<M, T> {
             self.communicator.note(number, Phase::Gradients);
             // Waits for the step before the last two at most.
             self.reducer.begin(number)?;
-            report(&mut self.pending, DeviceReducer::AHEAD, done)?;
+            report(&mut self.pending, DeviceReducer::AHEAD, waited, done)?;
             let (images, labels) = (batch.images(), batch.labels());
             let mut exchange = Sharing {
                 communicator: &self.communicator,
@@ -242,7 +247,7 @@ impl<M: Model, T: Real + CudaElement> Worker<M> for GpuWorker<M, T> {
         drop(batches);
         let last = epoch.first_step + epoch.steps.saturating_sub(1) as u64;
         wait(&self.communicator, last, Phase::Gradients)?;
-        report(&mut self.pending, 0, done)?;
+        report(&mut self.pending, 0, waited, done)?;
         Ok(waited)
     }
 

@@ -152,7 +152,11 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
                 samples: samples as f64,
             };
             // Before the step: a loss that is no number must not reach the parameters.
-            done(StepRecord { step, sums })?;
+            done(StepRecord {
+                step,
+                sums,
+                data_wait: waited,
+            })?;
             self.collective.note(number, Phase::Optimizer);
             if let Some(clipping) = &mut self.clipping {
                 clipping.clip(gradients);

@@ -322,7 +322,9 @@ where
         self
     }
 
-    /// Whether to show progress on standard error: a moving line on a terminal, else a plain line per epoch.
+    /// Whether to show progress on standard error, on one line: how far the epoch is, how fast, loss and accuracy so far, how
+    /// long the epoch and the run will take, and how much of the time was waiting for data. It moves on a terminal; else
+    /// there is a plain line for each epoch, and one every half a minute.
     pub fn progress(self, visible: bool) -> Self {
         Self {
             progress: visible,

@@ -10,7 +10,7 @@ use candle_core::Device;
 use super::callback::{Run, TrainedStep, Watch};
 use super::history::{EpochRecord, History};
 use super::host::HostWorker;
-use super::progress::Progress;
+use super::progress::{Moment, Progress};
 use super::saving::Saving;
 use super::worker::{Epoch, StepRecord, Worker};
 use super::{Fitted, Input, Length, Trainer};
@@ -128,7 +128,7 @@ impl<'a, W> Session<'a, W> {
             let mut record = self.train_epoch(&mut at)?;
             at.epoch += 1;
             if at.epoch.is_multiple_of(watch.evaluate_every) || at.epoch == run.epochs {
-                self.progress.evaluating();
+                self.progress.evaluating(record.epoch);
                 let test = self.worker.evaluate(record.epoch, at.step)?;
                 record.test = test.map(|sums| sums.metrics());
             }
@@ -166,9 +166,7 @@ impl<'a, W> Session<'a, W> {
                 (whole.min(left), limit)
             }
         };
-        self.progress.begin(epoch, planned);
         let watch = self.watch;
-        self.progress.skip(begin.step);
         let (schedule, progress, saving) = (self.schedule, &self.progress, &self.saving);
         let start = Instant::now();
         let running = Cell::new(begin);
@@ -196,7 +194,10 @@ impl<'a, W> Session<'a, W> {
             due: &|step| saving.due_within(step),
             save: &save,
         };
-        let mut done = |StepRecord { step, sums: own }: StepRecord| {
+        let mut done = |record: StepRecord| {
+            let StepRecord {
+                step, sums: own, ..
+            } = record;
             if !own.loss.is_finite() {
                 let loss = own.loss;
                 return Err(Error::Diverged { epoch, step, loss });
@@ -208,7 +209,15 @@ impl<'a, W> Session<'a, W> {
                 sums,
                 ..begin
             });
-            progress.step(sums.metrics());
+            progress.step(&Moment {
+                epoch,
+                step: step + 1,
+                steps: planned,
+                metrics: sums.metrics(),
+                duration: begin.duration + start.elapsed(),
+                data_wait: begin.data_wait + record.data_wait,
+                steps_left: total.saturating_sub(before + step as u64 + 1),
+            });
             let metrics = own.metrics();
             let trained = TrainedStep {
                 epoch,
