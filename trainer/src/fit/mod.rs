@@ -99,7 +99,8 @@ impl fmt::Debug for Input {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fitted<M> {
-    /// The model of rank 0, which is the same on all others.
+    /// The model of rank 0, which is the same on all others: the last one, unless the checkpoints
+    /// [restore the best](Checkpoints::restore_best).
     pub model: M,
     /// Loss and accuracy of each epoch.
     pub history: History,
@@ -367,7 +368,7 @@ where
         }
         let replicas = self.replicas_for(&train, test.as_ref())?;
         let settings = self.settings(&train);
-        self.saving.begin(settings)?;
+        self.saving.begin(settings, test.is_some())?;
         let results =
             replicas.run(move |replica| session::run(&self, replica, &train, test.as_ref()))?;
         // The first is rank 0's; there is at least one replica.

@@ -1,7 +1,6 @@
 //! A training run, as one replica sees it.
 
 use std::cell::Cell;
-#[cfg(feature = "nccl")]
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -101,7 +100,7 @@ impl<'a, W> Session<'a, W> {
     }
 
     /// Trains and evaluates, epoch by epoch.
-    pub(super) fn train<M>(mut self) -> Result<Fitted<M>>
+    pub(super) fn train<M: Model>(mut self) -> Result<Fitted<M>>
     where
         W: Worker<M>,
     {
@@ -109,8 +108,13 @@ impl<'a, W> Session<'a, W> {
         let collective = self.collective;
         let abort = |error: &Error| collective.abort(&error.to_string());
         let history = self.epochs().inspect_err(abort)?;
+        let model = self.worker.finish()?;
+        // The other replicas' models are not given back.
+        if collective.rank() == 0 {
+            self.saving.restore_best(&model)?;
+        }
         Ok(Fitted {
-            model: self.worker.finish()?,
+            model,
             history,
             origin: self.saving.origin(),
         })
@@ -123,7 +127,18 @@ impl<'a, W> Session<'a, W> {
         let (collective, watch, run) = (self.collective, self.watch, self.run);
         watch.on_rank_0(collective, |own| own.begin(&run))?;
         let mut at = self.saving.position();
-        let mut ended = false;
+        let before = &at.history.epochs;
+        let mut ended = !before.is_empty()
+            && watch.ends(collective, at.step, |own| {
+                let mut answer = ControlFlow::Continue(());
+                // It sees all of them, whatever it says.
+                for record in before {
+                    if own.resumed(record)?.is_break() {
+                        answer = ControlFlow::Break(());
+                    }
+                }
+                Ok(answer)
+            })?;
         while !ended && !self.is_over(&at) {
             let mut record = self.train_epoch(&mut at)?;
             at.epoch += 1;
@@ -134,7 +149,7 @@ impl<'a, W> Session<'a, W> {
             }
             self.progress.end(&record);
             at.history.epochs.push(record);
-            ended = watch.ends_with(collective, &record, at.step)?;
+            ended = watch.ends(collective, at.step, |own| own.epoch(&record))?;
             if self.saving.due_after(&at, ended || self.is_over(&at)) {
                 let snapshot = self.worker.snapshot()?;
                 self.saving.save(collective, &at, snapshot)?;
