@@ -20,7 +20,8 @@ use feedline_trainer::{Input, Replicas, Result, Trainer};
 
 /// Tell the arms of a spiral apart, with data, a model and a loss that are written here
 ///
-/// Prints loss and accuracy of each epoch on points to train on and on others, then what the network makes of the plane.
+/// Prints loss and accuracy of each epoch, on points to train on and on others, and in the end what the network makes of the
+/// plane.
 #[derive(Parser)]
 struct Arguments {
     /// How often each of the 3,000 points is seen
@@ -164,7 +165,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         .replicas(Replicas::cpu(arguments.replicas.get())?)
         .seed(seed)
         .fit(points(3_000, seed), Some(points(1_000, seed + 1)))?;
-    println!("{}\n", fitted.history);
+    if let Some(test) = fitted.history.last_test() {
+        let percent = 100.0 * test.accuracy;
+        println!(
+            "{percent:.2} % of {} other points are told apart\n",
+            test.samples
+        );
+    }
     draw(&fitted.model)
 }
 

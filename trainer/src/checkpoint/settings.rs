@@ -90,7 +90,7 @@ impl Checkpoints {
     /// })
     /// .epochs(1000)
     /// .callback(EarlyStopping::new(2))
-    /// .checkpoints(Checkpoints::in_folder(&folder).restore_best(true))
+    /// .checkpoints(Checkpoints::in_folder(folder.path()).restore_best(true))
     /// .progress(false)
     /// .fit(Input::new(data.train, scaled()), Some(Input::new(data.test, scaled())))?;
     /// let losses = fitted.history.epochs.iter().map(|own| own.test.unwrap().loss);

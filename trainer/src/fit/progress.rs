@@ -145,7 +145,7 @@ fn over(record: &EpochRecord, epochs: u64) -> String {
     format!(
         "Epoch {}/{epochs}  {}  {:.0} images/s  loss {loss:.4}{test_loss}  accuracy {:.2} %{test_accuracy}  data {}",
         record.epoch + 1,
-        clock(record.duration),
+        took(record.duration),
         rate(record.train, record.duration),
         100.0 * accuracy,
         share(record.data_wait, record.duration),
@@ -166,6 +166,14 @@ fn rate(metrics: Metrics, duration: Duration) -> f64 {
 fn share(data_wait: Duration, duration: Duration) -> String {
     let share = data_wait.as_secs_f64() / duration.as_secs_f64().max(1e-9);
     format!("{:.0} %", 100.0 * share)
+}
+
+/// A time that was measured: what is short has tenths of seconds.
+fn took(duration: Duration) -> String {
+    match duration.as_secs() {
+        0..10 => format!("{:.1} s", duration.as_secs_f64()),
+        _ => clock(duration),
+    }
 }
 
 /// Minutes and seconds, with hours if there are any: `0:07`, `59:59`, `1:00:00`.
@@ -264,10 +272,11 @@ mod tests {
         assert_eq!(line.len(), 100);
         let untested = EpochRecord {
             test: None,
+            duration: Duration::from_secs_f64(9.24),
             ..record()
         };
         let line = over(&untested, 20);
-        let expected = "Epoch 12/20  0:11  4518 images/s  loss 0.1235  accuracy 95.68 %  data 1 %";
+        let expected = "Epoch 12/20  9.2 s  5403 images/s  loss 0.1235  accuracy 95.68 %  data 1 %";
         assert_eq!(line, expected);
     }
 
