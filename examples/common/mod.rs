@@ -29,6 +29,10 @@ pub(crate) struct Training {
     /// Rows of a batch, of all replicas together. A larger one makes fewer and smoother steps
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<NonZeroUsize>,
+    /// Make one step of this many batches, whose gradients are averaged: as good as a batch that is N times as large, in the
+    /// memory of one. Fewer steps to an epoch then bear a higher learning rate
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) accumulate: NonZeroUsize,
     /// Train on this many CPU replicas, each with its shard of every batch: at most one per row [default, unless there are
     /// GPUs: one per processor core]
     #[arg(long, value_name = "N")]
@@ -209,6 +213,7 @@ impl Training {
             .precision(self.precision.into())
             .resident(self.resident)
             .label_smoothing(self.label_smoothing)
+            .accumulate(self.accumulate.get())
             .seed(self.seed);
         if let Some(decay) = self.weight_averaging {
             trainer = trainer.weight_averaging(decay);

@@ -50,13 +50,15 @@ pub(super) fn best(checkpoints: &[(u64, PathBuf)]) -> Option<&Path> {
 #[derive(Debug)]
 pub(crate) struct Folder {
     checkpoints: Checkpoints,
+    /// Whether only what was evaluated on a test set can be the best.
+    has_test: bool,
     /// Unlocked when it is dropped, or the process ends in whatever way.
     _lock: File,
 }
 
 impl Folder {
     /// Makes the folder if it is not there, and locks it.
-    pub(crate) fn open(checkpoints: &Checkpoints) -> Result<Self> {
+    pub(crate) fn open(checkpoints: &Checkpoints, has_test: bool) -> Result<Self> {
         let folder = checkpoints.folder();
         fs::create_dir_all(folder).map_err(io(folder))?;
         let path = folder.join(LOCK);
@@ -77,6 +79,7 @@ impl Folder {
         }
         Ok(Self {
             checkpoints: checkpoints.clone(),
+            has_test,
             _lock: lock,
         })
     }
@@ -100,7 +103,7 @@ impl Folder {
             folder.join(format!("{PREFIX}{name}")),
         );
         let tensors = Tensors::encode(&path, &snapshot.tensors)?;
-        let manifest = Manifest::new(position, settings, snapshot, &tensors);
+        let manifest = Manifest::new((position, self.has_test), settings, snapshot, &tensors);
         let manifest = manifest.encode();
         let manifest = manifest.map_err(|reason| error(&path, CheckpointFault::Io, reason))?;
         let files = [(tensors::FILE, &tensors), (manifest::FILE, &manifest)];
@@ -135,7 +138,7 @@ impl Folder {
         let folder = self.checkpoints.folder();
         let all = list(folder)?;
         let superfluous = all.len().saturating_sub(self.checkpoints.keep_last);
-        let best = self.checkpoints.keep_best.then(|| best(&all)).flatten();
+        let best = self.checkpoints.keeps_best().then(|| best(&all)).flatten();
         for (step, path) in &all[..superfluous] {
             if Some(path.as_path()) == best {
                 continue;

@@ -74,7 +74,8 @@ pub(crate) struct Manifest {
     format: u32,
     pub(super) crate_version: String,
     pub(crate) position: Position,
-    /// The loss by which the best is chosen, of a checkpoint at an epoch's end.
+    /// The loss by which the best is chosen, of a checkpoint at an epoch's end: on the test set if there is one. No number
+    /// where there is none.
     #[serde(with = "number")]
     pub(super) loss: f64,
     pub(crate) settings: Settings,
@@ -89,7 +90,7 @@ pub(crate) struct Manifest {
 
 impl Manifest {
     pub(super) fn new(
-        position: &Position,
+        (position, has_test): (&Position, bool),
         settings: &Settings,
         snapshot: &Snapshot,
         tensors: &[u8],
@@ -99,7 +100,10 @@ impl Manifest {
             .epochs
             .last()
             .filter(|_| position.running.step == 0);
-        let loss = last.map(|own| own.test.unwrap_or(own.train).loss);
+        let loss = last.and_then(|own| match has_test {
+            true => Some(own.test?.loss),
+            false => Some(own.train.loss),
+        });
         Self {
             format: FORMAT,
             crate_version: env!("CARGO_PKG_VERSION").into(),

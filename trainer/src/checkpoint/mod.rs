@@ -127,8 +127,8 @@ pub fn latest(folder: impl AsRef<Path>) -> Result<Option<Checkpoint>> {
     Ok(latest_of(folder.as_ref())?.0)
 }
 
-/// Reads the checkpoint in `folder` with the lowest loss, on the test set if there was one, of those at the ends of epochs;
-/// `None` if there is none. It is always there with [`Checkpoints::keep_best`].
+/// Reads the checkpoint in `folder` with the lowest loss, on the test set if there was one, of those at the ends of epochs that
+/// were evaluated; `None` if there is none. It is always there with [`Checkpoints::keep_best`].
 ///
 /// # Errors
 ///

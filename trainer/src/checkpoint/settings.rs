@@ -18,7 +18,8 @@ pub struct Checkpoints {
     folder: PathBuf,
     every: Every,
     pub(super) keep_last: usize,
-    pub(super) keep_best: bool,
+    keep_best: bool,
+    restore_best: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,7 @@ impl Checkpoints {
             every: Every::Epochs(1),
             keep_last: 3,
             keep_best: false,
+            restore_best: false,
         }
     }
 
@@ -60,12 +62,55 @@ impl Checkpoints {
         }
     }
 
-    /// Whether the one with the lowest loss, on the test set if there is one, is kept besides: of those at the ends of epochs.
+    /// Whether the one with the lowest loss, on the test set if there is one, is kept besides: of those at the ends of epochs
+    /// that were evaluated.
     pub fn keep_best(self, best: bool) -> Self {
         Self {
             keep_best: best,
             ..self
         }
+    }
+
+    /// Whether training ends with the model of the best checkpoint instead of the last one. That is the best of those that
+    /// were saved, kept as [`keep_best`](Self::keep_best) does, also over a pause; it is chosen by its loss.
+    ///
+    /// ```
+    /// use feedline_pipeline::Transform;
+    /// use feedline_pipeline::dataset::Generated;
+    /// use feedline_trainer::checkpoint::Checkpoints;
+    /// use feedline_trainer::fit::EarlyStopping;
+    /// use feedline_trainer::nn::{Flatten, Linear, Sequential};
+    /// use feedline_trainer::{Input, Trainer};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let data = Generated::open(100, 20)?;
+    /// let scaled = || Transform::new().scale();
+    /// let fitted = Trainer::new(|device| {
+    ///     Sequential::builder([3, 32, 32]).add(Flatten).add(Linear::new(10)).build(1, device)
+    /// })
+    /// .epochs(1000)
+    /// .callback(EarlyStopping::new(2))
+    /// .checkpoints(Checkpoints::in_folder(folder.path()).restore_best(true))
+    /// .progress(false)
+    /// .fit(Input::new(data.train, scaled()), Some(Input::new(data.test, scaled())))?;
+    /// let losses = fitted.history.epochs.iter().map(|own| own.test.unwrap().loss);
+    /// println!("the model has a loss of {}", losses.fold(f64::INFINITY, f64::min));
+    /// # Ok::<(), feedline_trainer::Error>(())
+    /// ```
+    pub fn restore_best(self, best: bool) -> Self {
+        Self {
+            restore_best: best,
+            ..self
+        }
+    }
+
+    pub(crate) fn restores_best(&self) -> bool {
+        self.restore_best
+    }
+
+    /// Whether the best one is never removed.
+    pub(super) fn keeps_best(&self) -> bool {
+        self.keep_best || self.restore_best
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -10,8 +10,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::fit::Fitted;
-use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, Pass, Relu, Sequential};
+use crate::fit::{EarlyStopping, Fitted};
+use crate::nn::cross_entropy;
+use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, Loss, Pass, Relu, Sequential};
 use crate::optim::{Adam, Optimizer, Schedule, Sgd};
 use crate::{Input, Replicas, Trainer};
 
@@ -260,6 +261,16 @@ fn the_one_before_takes_the_place_of_a_damaged_checkpoint() {
     );
 }
 
+/// A loss of one's own.
+#[derive(Debug)]
+struct Doubled;
+
+impl Loss for Doubled {
+    fn losses(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        Ok((cross_entropy(logits, labels)? * 2.0)?)
+    }
+}
+
 #[test]
 fn a_checkpoint_of_another_run_is_refused_and_kept() {
     let all = TempDir::new().unwrap();
@@ -287,12 +298,13 @@ fn a_checkpoint_of_another_run_is_refused_and_kept() {
     foreign(fit(run().epochs(4)), "over Epochs(4)");
     foreign(fit(run().optimizer(Adam::new(0.5))), "optimizer was Adam");
     foreign(fit(run().schedule(Schedule::constant())), "schedule was");
+    foreign(fit(run().loss(Doubled)), "loss was not set and is Doubled");
     foreign(fit(run().resume(Resume::Never)), "go on from them");
     let other_data = run().checkpoints(checkpoints()).fit(input(51), None);
     foreign(other_data, "number of samples was 50 and is 51");
     assert_eq!(contents(all.path()), before);
 
-    let held = Folder::open(&checkpoints()).unwrap();
+    let held = Folder::open(&checkpoints(), false).unwrap();
     assert_fault(fit(run()), CheckpointFault::Busy, "another run");
     drop(held);
     assert!(fit(run()).is_ok());
@@ -367,6 +379,73 @@ fn the_latest_and_the_best_are_kept() {
     latest.apply(&model).unwrap();
     let (own, trained) = (model.parameters(), fitted.model.parameters());
     assert_eq!(flat::read(own).unwrap(), flat::read(trained).unwrap());
+}
+
+#[test]
+fn a_run_that_would_end_early_ends_there_after_a_pause_too() {
+    let run = |folder: &Path, replicas, every| {
+        let checkpoints = Checkpoints::in_folder(folder).every_steps(1).keep_last(99);
+        let trainer = trainer(network, Adam::new(0.01), replicas).epochs(30);
+        let trainer = trainer.checkpoints(checkpoints).resume(true);
+        let trainer = trainer.evaluate_every(every);
+        let trainer = trainer.callback(EarlyStopping::new(3));
+        trainer.fit(input(50), Some(input(21))).unwrap()
+    };
+    for (replicas, every) in [(1, 1), (2, 2)] {
+        let all = TempDir::new().unwrap();
+        let whole = run(all.path(), replicas, every);
+        let (expected, epochs) = (bits(&whole), whole.history.epochs.len() as u64);
+        // Patience is the last three evaluations'; anew it would take longer.
+        assert!((4 * every..30).contains(&epochs), "{epochs}");
+        let last = 3 * epochs;
+        for step in [1, last - 3 * every - 1, last - 3, last - 2, last - 1, last] {
+            let folder = stopped_after(all.path(), step);
+            let resumed = run(folder.path(), replicas, every);
+            assert_eq!(resumed.origin.as_ref().unwrap().step, step);
+            assert_eq!(bits(&resumed), expected, "{replicas} replicas, step {step}");
+        }
+    }
+}
+
+#[test]
+fn training_ends_with_the_best_model_if_that_is_wanted() {
+    for (replicas, averaged) in [(1, false), (2, true)] {
+        let folder = TempDir::new().unwrap();
+        let run = |checkpoints: Option<Checkpoints>| {
+            let mut trainer = trainer(network, Sgd::new(0.5), replicas).epochs(9);
+            trainer = trainer.evaluate_every(2);
+            if averaged {
+                trainer = trainer.weight_averaging(0.5);
+            }
+            if let Some(checkpoints) = checkpoints {
+                trainer = trainer.checkpoints(checkpoints);
+            }
+            trainer.fit(input(50), Some(input(21))).unwrap()
+        };
+        let checkpoints = Checkpoints::in_folder(folder.path()).keep_last(1);
+        let fitted = run(Some(checkpoints.restore_best(true)));
+        let last = run(None);
+        // Epochs that were not evaluated have a loss too, in training, and can't be the best.
+        let tests = fitted.history.epochs.iter();
+        let tests = tests.filter_map(|own| Some((own.epoch, own.test?.loss)));
+        let best = tests.min_by(|one, other| one.1.total_cmp(&other.1));
+        let (epoch, loss) = best.unwrap();
+        assert!(epoch < 8, "the last one is not the best here");
+        let kept = super::best(folder.path()).unwrap().unwrap();
+        assert_eq!(kept.epoch(), epoch + 1);
+        let weights = |model: &Sequential| flat::read(model.parameters()).unwrap();
+        assert_ne!(weights(&fitted.model), weights(&last.model));
+        assert_eq!(last.history.epochs.len(), fitted.history.epochs.len());
+
+        // What it has is what was evaluated.
+        let answers = crate::inference::predict(&fitted.model, input(21)).unwrap();
+        let losses = answers.iter().enumerate().map(|(index, own)| {
+            let probability = own.probabilities[index % 3];
+            -f64::from(probability).ln() / answers.len() as f64
+        });
+        let found: f64 = losses.sum();
+        assert!((found - loss).abs() < 1e-5, "{found} and {loss}");
+    }
 }
 
 #[test]

@@ -91,6 +91,18 @@ pub trait Callback: Send {
         Ok(())
     }
 
+    /// An earlier run, from whose checkpoint this one goes on, has trained this epoch. Said of each of them in order, after
+    /// [`begin`](Self::begin), so that what follows from them is as if the run had not been stopped; `Break` means that it
+    /// was over there, and this one is.
+    ///
+    /// # Errors
+    ///
+    /// Ends the run before its first step.
+    fn resumed(&mut self, record: &EpochRecord) -> Result<ControlFlow<()>> {
+        let _ = record;
+        Ok(ControlFlow::Continue(()))
+    }
+
     /// A step was made. On GPUs this is said some steps later.
     ///
     /// # Errors
@@ -188,12 +200,12 @@ impl Watch {
         })
     }
 
-    /// Whether a callback wants `record`'s epoch, after so many `steps`, to be the last one: the same on all replicas.
-    pub(super) fn ends_with(
+    /// Whether a callback answers, after so many `steps`, that the run is over: the same on all replicas.
+    pub(super) fn ends(
         &self,
         collective: &dyn Collective,
-        record: &EpochRecord,
         steps: u64,
+        mut ask: impl FnMut(&mut dyn Callback) -> Result<ControlFlow<()>>,
     ) -> Result<bool> {
         if self.callbacks.is_empty() {
             return Ok(false);
@@ -201,8 +213,8 @@ impl Watch {
         collective.note(steps, Phase::Other("the callbacks' decision"));
         let mut ends = [0.0];
         self.on_rank_0(collective, |own| {
-            // All of them see each epoch.
-            if own.epoch(record)?.is_break() {
+            // All of them are asked, whatever the first ones say.
+            if ask(own)?.is_break() {
                 ends = [1.0];
             }
             Ok(())

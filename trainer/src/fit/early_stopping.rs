@@ -7,9 +7,11 @@ use super::history::{EpochRecord, Metrics};
 use crate::error::{Result, invalid};
 
 /// Ends training when the test set's loss, or accuracy, has not improved for a number of evaluations. What is left is the
-/// last model, not the best one.
+/// last model; the one with the lowest loss if there are [checkpoints](crate::Trainer::checkpoints) that
+/// [restore the best](crate::checkpoint::Checkpoints::restore_best).
 ///
-/// A run that is [resumed](crate::Trainer::resume) counts anew.
+/// A run that is [resumed](crate::Trainer::resume) counts on from the epochs in its checkpoint, and so ends where it would
+/// have ended; it trains no more if that is where it was.
 ///
 /// A test set that decides when to stop is no fair judge of the result any more: split a part off the training set for this.
 ///
@@ -102,6 +104,10 @@ impl Callback for EarlyStopping {
             ));
         }
         Ok(())
+    }
+
+    fn resumed(&mut self, record: &EpochRecord) -> Result<ControlFlow<()>> {
+        self.epoch(record)
     }
 
     fn epoch(&mut self, record: &EpochRecord) -> Result<ControlFlow<()>> {

@@ -22,8 +22,8 @@ use crate::optim::{Optimizer, Rule};
 use crate::parallel::Replica;
 use crate::precision::Precision;
 
-/// Trains a model on the replica's GPU. Gives it back if there is none, or if no engine there knows its layers or its
-/// optimizer: then it is for candle's tape.
+/// Trains a model on the replica's GPU. Gives it back if there is none, or if no engine there knows its layers, its
+/// optimizer or its loss: then it is for candle's tape.
 pub(super) fn run<M: Model, F, O: Optimizer>(
     trainer: &Trainer<F, O>,
     replica: &Replica,
@@ -48,6 +48,9 @@ fn run_as<M: Model, T: Real + CudaElement, F, O: Optimizer>(
     else {
         return Ok(ControlFlow::Continue(model));
     };
+    if trainer.loss.is_some() {
+        return Ok(ControlFlow::Continue(model));
+    }
     let Some(network) = model.sequential() else {
         return Ok(ControlFlow::Continue(model));
     };
@@ -167,10 +170,11 @@ fn wait(communicator: &Communicator, step: u64, phase: Phase) -> Result<()> {
     communicator.wait(&event, step, phase)
 }
 
-/// Reports the steps that are surely done: all but the last `ahead`.
+/// Reports the steps that are surely done: all but the last `ahead`. So long was `data_wait` so far.
 fn report(
     pending: &mut VecDeque<Pending>,
     ahead: usize,
+    data_wait: Duration,
     done: &mut dyn FnMut(StepRecord) -> Result<()>,
 ) -> Result<()> {
     while pending.len() > ahead
@@ -186,7 +190,11 @@ fn report(
             correct: totals.correct as f64,
             samples: samples as f64,
         };
-        done(StepRecord { step, sums })?;
+        done(StepRecord {
+            step,
+            sums,
+            data_wait,
+        })?;
     }
     Ok(())
 }
@@ -218,7 +226,7 @@ impl<M: Model, T: Real + CudaElement> Worker<M> for GpuWorker<M, T> {
             self.communicator.note(number, Phase::Gradients);
             // Waits for the step before the last two at most.
             self.reducer.begin(number)?;
-            report(&mut self.pending, DeviceReducer::AHEAD, done)?;
+            report(&mut self.pending, DeviceReducer::AHEAD, waited, done)?;
             let (images, labels) = (batch.images(), batch.labels());
             let mut exchange = Sharing {
                 communicator: &self.communicator,
@@ -239,7 +247,7 @@ impl<M: Model, T: Real + CudaElement> Worker<M> for GpuWorker<M, T> {
         drop(batches);
         let last = epoch.first_step + epoch.steps.saturating_sub(1) as u64;
         wait(&self.communicator, last, Phase::Gradients)?;
-        report(&mut self.pending, 0, done)?;
+        report(&mut self.pending, 0, waited, done)?;
         Ok(waited)
     }
 

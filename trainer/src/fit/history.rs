@@ -11,8 +11,8 @@ use crate::checkpoint::number;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// The mean cross-entropy in nats; in training of smoothed labels, if
-    /// [`label_smoothing`](super::Trainer::label_smoothing) is set.
+    /// The mean cross-entropy in nats, in training of smoothed labels if
+    /// [`label_smoothing`](super::Trainer::label_smoothing) is set; or the mean of a [loss](super::Trainer::loss) of one's own.
     #[serde(with = "number")]
     pub loss: f64,
     /// The share of samples whose largest logit is that of their label, 0 to 1.

@@ -77,7 +77,9 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
         if let Some(test_loader) = &test_loader {
             try_out("test", test_loader)?;
         }
-        let mut learner = Learner::new(model, replica, &trainer.recipe)?;
+        let objective = trainer.objective();
+        objective.try_out(classes, replica.device())?;
+        let mut learner = Learner::new(model, replica, &trainer.recipe, objective)?;
         optimizer.shapes(&learner.shapes());
         if let Some(checkpoint) = from {
             learner.restore(checkpoint, replica, &mut optimizer)?;
@@ -151,7 +153,11 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
                 samples: samples as f64,
             };
             // Before the step: a loss that is no number must not reach the parameters.
-            done(StepRecord { step, sums })?;
+            done(StepRecord {
+                step,
+                sums,
+                data_wait: waited,
+            })?;
             self.collective.note(number, Phase::Optimizer);
             if let Some(clipping) = &mut self.clipping {
                 clipping.clip(gradients);

@@ -5,6 +5,7 @@ use feedline_pipeline::loader::LoaderState;
 use feedline_pipeline::{HostBatch, Shape};
 
 use super::averaging::Averaging;
+use super::objective::Objective;
 use super::parts::Parts;
 use super::recipe::Recipe;
 use super::tape;
@@ -47,7 +48,7 @@ impl<'a> Rows<'a> {
 /// One replica's model, and the numbers in it side by side, which is how collectives and optimizers take them.
 ///
 /// If the model has an engine, the numbers are all there is while training runs, and the model's variables get them at
-/// the end. Without one candle's tape computes with the variables, so that they follow each change.
+/// the end. Without one, or with a loss that it does not know, candle's tape computes with the variables, so that they follow each change.
 pub(super) struct Learner<M> {
     model: M,
     device: Device,
@@ -57,19 +58,27 @@ pub(super) struct Learner<M> {
     values: Vec<f32>,
     statistics: Vec<f32>,
     averaging: Option<Averaging>,
-    label_smoothing: f32,
+    objective: Objective,
 }
 
 impl<M: Model> Learner<M> {
     /// Begins with what rank 0 has, even if the model's own seed is not fixed.
-    pub(super) fn new(model: M, replica: &Replica, recipe: &Recipe) -> Result<Self> {
+    pub(super) fn new(
+        model: M,
+        replica: &Replica,
+        recipe: &Recipe,
+        objective: Objective,
+    ) -> Result<Self> {
         let parts = Parts::of(&model);
         let (values, statistics) = parts.of_rank_0(replica.collective())?;
         parts.write(&values, &statistics)?;
-        let engine = model.engine().map(|engine| {
-            let engine = engine.label_smoothing(recipe.label_smoothing);
-            engine.collective(replica.shared_collective())
-        });
+        let engine = match objective {
+            Objective::CrossEntropy { label_smoothing } => model.engine().map(|engine| {
+                let engine = engine.label_smoothing(label_smoothing);
+                engine.collective(replica.shared_collective())
+            }),
+            Objective::Own(_) => None,
+        };
         let averaging = recipe.averaging.map(|decay| Averaging::new(decay, &values));
         Ok(Self {
             engine,
@@ -79,11 +88,11 @@ impl<M: Model> Learner<M> {
             values,
             statistics,
             averaging,
-            label_smoothing: recipe.label_smoothing,
+            objective,
         })
     }
 
-    /// Whether the model has an engine; candle's tape learns if not.
+    /// Whether an engine learns; candle's tape does if not.
     pub(super) fn has_engine(&self) -> bool {
         self.engine.is_some()
     }
@@ -99,7 +108,7 @@ impl<M: Model> Learner<M> {
         trained.map(|own| own.value.dims().to_vec()).collect()
     }
 
-    /// Makes `sums` the gradients of `share` times the sum of the rows' cross-entropies, and behind them the loss and the
+    /// Makes `sums` the gradients of `share` times the sum of the rows' losses, and behind them the loss and the
     /// number of right answers. Calls `ready` as [`Engine::gradients_with`] does; candle's tape has all gradients at the
     /// end only, and so calls it once.
     pub(super) fn gradients(
@@ -122,7 +131,7 @@ impl<M: Model> Learner<M> {
             &self.parts.trained,
             rows,
             &self.device,
-            (share, self.label_smoothing),
+            (share, &self.objective),
             pass,
             gradients,
         )?;
@@ -229,7 +238,7 @@ impl<M: Model> Learner<M> {
     pub(super) fn evaluate(&mut self, rows: Rows<'_>) -> Result<Totals> {
         match &mut self.engine {
             Some(engine) => engine.evaluate(&self.values, &self.statistics, rows.batch()),
-            None => tape::evaluate(&self.model, rows, &self.device),
+            None => tape::evaluate(&self.model, rows, &self.device, &self.objective),
         }
     }
 

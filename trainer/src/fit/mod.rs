@@ -32,6 +32,9 @@ mod history;
 mod host;
 mod learner;
 mod loaders;
+#[cfg(test)]
+mod loss_tests;
+mod objective;
 mod parts;
 mod progress;
 mod recipe;
@@ -59,7 +62,7 @@ use feedline_pipeline::{Source, Transform};
 use crate::checkpoint::{Checkpoints, Resume};
 use crate::collective::BucketSizes;
 use crate::error::{Result, invalid};
-use crate::nn::Model;
+use crate::nn::{Loss, Model};
 use crate::optim::{Adam, Optimizer, Schedule};
 use crate::parallel::Replicas;
 use crate::precision::Precision;
@@ -96,7 +99,8 @@ impl fmt::Debug for Input {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fitted<M> {
-    /// The model of rank 0, which is the same on all others.
+    /// The model of rank 0, which is the same on all others: the last one, unless the checkpoints
+    /// [restore the best](Checkpoints::restore_best).
     pub model: M,
     /// Loss and accuracy of each epoch.
     pub history: History,
@@ -137,6 +141,8 @@ pub struct Trainer<F, O = Adam> {
     gradients_in_bf16: bool,
     resident: bool,
     recipe: Recipe,
+    /// In place of cross-entropy.
+    loss: Option<Arc<dyn Loss>>,
     watch: Watch,
     saving: saving::Saving,
 }
@@ -161,6 +167,7 @@ impl<M: Model, F: Fn(&Device) -> Result<M> + Send + Sync + 'static> Trainer<F> {
             gradients_in_bf16: false,
             resident: false,
             recipe: Recipe::default(),
+            loss: None,
             watch: Watch::default(),
             saving: saving::Saving::default(),
         }
@@ -189,6 +196,7 @@ where
             gradients_in_bf16: self.gradients_in_bf16,
             resident: self.resident,
             recipe: self.recipe,
+            loss: self.loss,
             watch: self.watch,
             saving: self.saving,
         }
@@ -315,7 +323,9 @@ where
         self
     }
 
-    /// Whether to show progress on standard error: a moving line on a terminal, else a plain line per epoch.
+    /// Whether to show progress on standard error, on one line: how far the epoch is, how fast, loss and accuracy so far, how
+    /// long the epoch and the run will take, and how much of the time was waiting for data. It moves on a terminal; else
+    /// there is a plain line for each epoch, and one every half a minute.
     pub fn progress(self, visible: bool) -> Self {
         Self {
             progress: visible,
@@ -338,6 +348,7 @@ where
         self.optimizer.check()?;
         self.schedule.check()?;
         self.recipe.check()?;
+        self.check_loss()?;
         self.watch.check()?;
         match self.length {
             Length::Epochs(0) => return Err(invalid("epochs", 0, "at least 1")),
@@ -357,7 +368,7 @@ where
         }
         let replicas = self.replicas_for(&train, test.as_ref())?;
         let settings = self.settings(&train);
-        self.saving.begin(settings)?;
+        self.saving.begin(settings, test.is_some())?;
         let results =
             replicas.run(move |replica| session::run(&self, replica, &train, test.as_ref()))?;
         // The first is rank 0's; there is at least one replica.

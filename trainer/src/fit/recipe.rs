@@ -1,10 +1,13 @@
 //! How a step is made, beyond the optimizer's rule.
 
+use std::sync::Arc;
+
 use candle_core::Device;
 
 use super::Trainer;
+use super::objective::Objective;
 use crate::error::{Result, invalid};
-use crate::nn::Model;
+use crate::nn::{Loss, Model};
 use crate::optim::Optimizer;
 
 /// What is done to labels, gradients and weights in each step.
@@ -84,10 +87,75 @@ impl Recipe {
     }
 }
 
+impl<F, O> Trainer<F, O> {
+    /// Refuses what a loss of one's own leaves no room for.
+    pub(super) fn check_loss(&self) -> Result<()> {
+        match (&self.loss, self.recipe.label_smoothing) {
+            (Some(loss), smoothing) if smoothing > 0.0 => {
+                let expected = format!(
+                    "0 with the loss {loss:?}: smoothing is part of cross-entropy, so smooth labels in `losses`"
+                );
+                Err(invalid("label smoothing", smoothing, expected))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What training makes small.
+    pub(super) fn objective(&self) -> Objective {
+        match &self.loss {
+            Some(loss) => Objective::Own(Arc::clone(loss)),
+            None => Objective::CrossEntropy {
+                label_smoothing: self.recipe.label_smoothing,
+            },
+        }
+    }
+}
+
 impl<M: Model, F, O: Optimizer> Trainer<F, O>
 where
     F: Fn(&Device) -> Result<M> + Send + Sync + 'static,
 {
+    /// Makes `loss` small instead of cross-entropy; evaluation reports it, too, and accuracy is counted as ever. Not together
+    /// with [`label_smoothing`](Self::label_smoothing), which is part of cross-entropy.
+    ///
+    /// The engines know cross-entropy only, so that any model then trains on candle's tape, as a
+    /// [`Model`] of one's own does: several times slower, with the same results on any number of replicas. Layers that need an
+    /// engine, such as [synchronized](crate::nn::BatchNorm::synchronized) batch normalization, say so.
+    ///
+    /// ```
+    /// use candle_core::Tensor;
+    /// use feedline_pipeline::Transform;
+    /// use feedline_pipeline::dataset::Generated;
+    /// use feedline_trainer::nn::{Flatten, Linear, Loss, Sequential, cross_entropy};
+    /// use feedline_trainer::{Input, Trainer};
+    ///
+    /// /// Mistakes on the first class count twice.
+    /// #[derive(Debug)]
+    /// struct Weighted;
+    ///
+    /// impl Loss for Weighted {
+    ///     fn losses(&self, logits: &Tensor, labels: &Tensor) -> feedline_trainer::Result<Tensor> {
+    ///         let weights = (labels.eq(0u32)?.to_dtype(logits.dtype())? + 1.0)?;
+    ///         Ok((cross_entropy(logits, labels)? * weights)?)
+    ///     }
+    /// }
+    ///
+    /// let data = Generated::open(100, 10)?;
+    /// let fitted = Trainer::new(|device| {
+    ///     Sequential::builder([3, 32, 32]).add(Flatten).add(Linear::new(10)).build(1, device)
+    /// })
+    /// .loss(Weighted)
+    /// .progress(false)
+    /// .fit(Input::new(data.train, Transform::new().scale()), None)?;
+    /// assert!(fitted.history.epochs[0].train.loss > 0.0);
+    /// # Ok::<(), feedline_trainer::Error>(())
+    /// ```
+    pub fn loss(mut self, loss: impl Loss) -> Self {
+        self.loss = Some(Arc::new(loss));
+        self
+    }
+
     /// Spreads this share of each label evenly over all classes while training, so that the network does not learn to be
     /// more certain than it should: [`smoothed_cross_entropy`](crate::nn::smoothed_cross_entropy). Usual is 0.1; from 0, the
     /// default, to below 1. The training loss is the smoothed one and so does not go to 0, the test loss is plain

@@ -12,8 +12,8 @@ use super::tests::OnTape;
 use super::*;
 use crate::error::Error;
 use crate::nn::{
-    BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Relu, Sequential, SequentialBuilder,
-    flat,
+    BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Padding, Relu, Residual, Sequential,
+    SequentialBuilder, flat,
 };
 use crate::optim::Sgd;
 
@@ -128,6 +128,33 @@ fn with_everything_on_two_replicas_and_the_tape_learn_the_same_as_one() {
     let threads = Replicas::cpu(1).unwrap().threads(2).unwrap();
     let again = fit(with_all(trainer(plain as Plain, 1)).replicas(threads));
     assert_eq!(difference(&one, &again), 0.0);
+}
+
+/// With a normalization inside of layers around which their input is led.
+fn residual(synchronized: bool, device: &Device) -> Result<Sequential> {
+    let inside = Residual::new()
+        .add(Conv2d::new(5, 3).padding(Padding::Same))
+        .add(BatchNorm::new().synchronized(synchronized))
+        .add(Relu);
+    let network = Sequential::builder([2, 6, 5]).add(Conv2d::new(5, 3));
+    let network = network.add(inside).add(Flatten).add(Linear::new(3));
+    network.build(1, device)
+}
+
+#[test]
+fn a_normalization_inside_a_residual_sees_the_rows_of_all_replicas() {
+    let one = fit(trainer((|device| residual(true, device)) as Plain, 1));
+    for replicas in [2, 3] {
+        let several = fit(trainer(
+            (|device| residual(true, device)) as Plain,
+            replicas,
+        ));
+        let found = difference(&one, &several);
+        assert!(found < 1e-5, "{replicas} replicas: {found}");
+    }
+    // Not that it makes no difference.
+    let alone = fit(trainer((|device| residual(false, device)) as Plain, 2));
+    assert!(difference(&one, &alone) > 1e-3);
 }
 
 #[test]

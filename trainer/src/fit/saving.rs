@@ -10,6 +10,7 @@ use crate::checkpoint::{
 };
 use crate::collective::{Collective, Phase};
 use crate::error::{Error, Result, invalid};
+use crate::nn::Model;
 use crate::optim::{Optimizer, Schedule};
 
 /// Where a run that was resumed went on.
@@ -37,7 +38,7 @@ pub(super) struct Saving {
 
 impl Saving {
     /// Takes the folder and finds where to go on, before there are replicas. `settings` must be the same then and now.
-    pub(super) fn begin(&mut self, settings: Settings) -> Result<()> {
+    pub(super) fn begin(&mut self, settings: Settings, has_test: bool) -> Result<()> {
         let Some(checkpoints) = &self.checkpoints else {
             if self.resume == Resume::Latest {
                 return Err(invalid(
@@ -49,7 +50,7 @@ impl Saving {
             return Ok(());
         };
         checkpoints.check()?;
-        self.folder = Some(Arc::new(Folder::open(checkpoints)?));
+        self.folder = Some(Arc::new(Folder::open(checkpoints, has_test)?));
         let (found, damaged) = checkpoint::latest_of(checkpoints.folder())?;
         if let Some(found) = found {
             if self.resume == Resume::Never {
@@ -82,6 +83,16 @@ impl Saving {
     /// The checkpoint to go on from.
     pub(super) fn from(&self) -> Option<&Checkpoint> {
         self.from.as_deref()
+    }
+
+    /// Gives the model the weights of the best checkpoint, if that was asked for.
+    pub(super) fn restore_best(&self, model: &impl Model) -> Result<()> {
+        let checkpoints = self.folder.as_ref().map(|own| own.checkpoints());
+        let Some(checkpoints) = checkpoints.filter(|own| own.restores_best()) else {
+            return Ok(());
+        };
+        let best = checkpoint::best(checkpoints.folder())?;
+        best.map_or(Ok(()), |best| best.apply(model))
     }
 
     pub(super) fn origin(&self) -> Option<Origin> {
@@ -130,6 +141,9 @@ impl<F, O: Optimizer> Trainer<F, O> {
         set("seed", self.seed.to_string());
         set("optimizer", format!("{:?}", self.optimizer));
         set("recipe", format!("{:?}", self.recipe));
+        if let Some(loss) = &self.loss {
+            set("loss", format!("{loss:?}"));
+        }
         set("precision", format!("{:?}", self.precision));
         set("number of samples", train.source.len().to_string());
         let (schedule, length) = (self.schedule, self.length);

@@ -1,7 +1,6 @@
 //! A training run, as one replica sees it.
 
 use std::cell::Cell;
-#[cfg(feature = "nccl")]
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use candle_core::Device;
 use super::callback::{Run, TrainedStep, Watch};
 use super::history::{EpochRecord, History};
 use super::host::HostWorker;
-use super::progress::Progress;
+use super::progress::{Moment, Progress};
 use super::saving::Saving;
 use super::worker::{Epoch, StepRecord, Worker};
 use super::{Fitted, Input, Length, Trainer};
@@ -46,7 +45,7 @@ pub(super) fn run<M: Model, O: Optimizer, F: Fn(&Device) -> Result<M>>(
                 "F32, as these replicas are on the CPU; others need GPUs and a build with the feature `nccl`"
             }
             false => {
-                "F32, as the engine for GPUs does not know this model or optimizer: it takes a `Sequential` of this crate's layers, with Adam or Sgd and without weight decay"
+                "F32, as the engine for GPUs does not know this model, optimizer or loss: it takes a `Sequential` of this crate's layers, with Adam or Sgd, without weight decay and without a loss of one's own"
             }
         };
         return Err(invalid("precision", found, expected));
@@ -101,7 +100,7 @@ impl<'a, W> Session<'a, W> {
     }
 
     /// Trains and evaluates, epoch by epoch.
-    pub(super) fn train<M>(mut self) -> Result<Fitted<M>>
+    pub(super) fn train<M: Model>(mut self) -> Result<Fitted<M>>
     where
         W: Worker<M>,
     {
@@ -109,8 +108,13 @@ impl<'a, W> Session<'a, W> {
         let collective = self.collective;
         let abort = |error: &Error| collective.abort(&error.to_string());
         let history = self.epochs().inspect_err(abort)?;
+        let model = self.worker.finish()?;
+        // The other replicas' models are not given back.
+        if collective.rank() == 0 {
+            self.saving.restore_best(&model)?;
+        }
         Ok(Fitted {
-            model: self.worker.finish()?,
+            model,
             history,
             origin: self.saving.origin(),
         })
@@ -123,18 +127,29 @@ impl<'a, W> Session<'a, W> {
         let (collective, watch, run) = (self.collective, self.watch, self.run);
         watch.on_rank_0(collective, |own| own.begin(&run))?;
         let mut at = self.saving.position();
-        let mut ended = false;
+        let before = &at.history.epochs;
+        let mut ended = !before.is_empty()
+            && watch.ends(collective, at.step, |own| {
+                let mut answer = ControlFlow::Continue(());
+                // It sees all of them, whatever it says.
+                for record in before {
+                    if own.resumed(record)?.is_break() {
+                        answer = ControlFlow::Break(());
+                    }
+                }
+                Ok(answer)
+            })?;
         while !ended && !self.is_over(&at) {
             let mut record = self.train_epoch(&mut at)?;
             at.epoch += 1;
             if at.epoch.is_multiple_of(watch.evaluate_every) || at.epoch == run.epochs {
-                self.progress.evaluating();
+                self.progress.evaluating(record.epoch);
                 let test = self.worker.evaluate(record.epoch, at.step)?;
                 record.test = test.map(|sums| sums.metrics());
             }
             self.progress.end(&record);
             at.history.epochs.push(record);
-            ended = watch.ends_with(collective, &record, at.step)?;
+            ended = watch.ends(collective, at.step, |own| own.epoch(&record))?;
             if self.saving.due_after(&at, ended || self.is_over(&at)) {
                 let snapshot = self.worker.snapshot()?;
                 self.saving.save(collective, &at, snapshot)?;
@@ -166,9 +181,7 @@ impl<'a, W> Session<'a, W> {
                 (whole.min(left), limit)
             }
         };
-        self.progress.begin(epoch, planned);
         let watch = self.watch;
-        self.progress.skip(begin.step);
         let (schedule, progress, saving) = (self.schedule, &self.progress, &self.saving);
         let start = Instant::now();
         let running = Cell::new(begin);
@@ -196,7 +209,10 @@ impl<'a, W> Session<'a, W> {
             due: &|step| saving.due_within(step),
             save: &save,
         };
-        let mut done = |StepRecord { step, sums: own }: StepRecord| {
+        let mut done = |record: StepRecord| {
+            let StepRecord {
+                step, sums: own, ..
+            } = record;
             if !own.loss.is_finite() {
                 let loss = own.loss;
                 return Err(Error::Diverged { epoch, step, loss });
@@ -208,7 +224,15 @@ impl<'a, W> Session<'a, W> {
                 sums,
                 ..begin
             });
-            progress.step(sums.metrics());
+            progress.step(&Moment {
+                epoch,
+                step: step + 1,
+                steps: planned,
+                metrics: sums.metrics(),
+                duration: begin.duration + start.elapsed(),
+                data_wait: begin.data_wait + record.data_wait,
+                steps_left: total.saturating_sub(before + step as u64 + 1),
+            });
             let metrics = own.metrics();
             let trained = TrainedStep {
                 epoch,

@@ -4,24 +4,25 @@ use candle_core::{D, DType, Device, Tensor};
 use feedline_pipeline::Shape;
 
 use super::learner::Rows;
+use super::objective::Objective;
 use crate::engine::Totals;
 use crate::error::{Error, Result};
 use crate::nn::flat;
-use crate::nn::{Model, Parameter, Pass, cross_entropy, smoothed_cross_entropy};
+use crate::nn::{Model, Parameter, Pass};
 
-/// Puts the gradients of `share` times the sum of the rows' cross-entropies, with labels smoothed, into `gradients`, those
-/// of the parameters `trained` one after the other.
+/// Puts the gradients of `share` times the sum of the rows' losses into `gradients`, those of the parameters `trained` one
+/// after the other.
 pub(super) fn gradients(
     model: &impl Model,
     trained: &[Parameter],
     rows: Rows<'_>,
     device: &Device,
-    (share, smoothing): (f32, f32),
+    (share, objective): (f32, &Objective),
     pass: &Pass,
     gradients: &mut [f32],
 ) -> Result<Totals> {
     let (logits, labels) = answers(model, rows, device, pass)?;
-    let loss = smoothed_cross_entropy(&logits, &labels, smoothing)?.sum_all()?;
+    let loss = objective.training(&logits, &labels)?.sum_all()?;
     let share = (&loss * f64::from(share))?;
     flat::gradients(trained, &share.backward()?, gradients)?;
     Ok(Totals {
@@ -31,9 +32,14 @@ pub(super) fn gradients(
 }
 
 /// Loss and right answers, as in evaluation.
-pub(super) fn evaluate(model: &impl Model, rows: Rows<'_>, device: &Device) -> Result<Totals> {
+pub(super) fn evaluate(
+    model: &impl Model,
+    rows: Rows<'_>,
+    device: &Device,
+    objective: &Objective,
+) -> Result<Totals> {
     let (logits, labels) = answers(model, rows, device, &Pass::evaluation())?;
-    let losses = cross_entropy(&logits, &labels)?.to_vec1::<f32>()?;
+    let losses = objective.evaluation(&logits, &labels)?.to_vec1::<f32>()?;
     Ok(Totals {
         loss: losses.into_iter().map(f64::from).sum(),
         correct: count_correct(&logits, &labels)?,

@@ -67,6 +67,8 @@ pub(super) struct StepRecord {
     pub(super) step: usize,
     /// Of the global batch.
     pub(super) sums: Sums,
+    /// How long this call of [`Worker::train`] has waited for data so far.
+    pub(super) data_wait: Duration,
 }
 
 /// Sums over samples.

@@ -1,6 +1,52 @@
-//! Softmax and cross-entropy.
+//! Softmax and cross-entropy, and losses of one's own.
+
+use std::fmt;
 
 use candle_core::{D, Result, Tensor};
+
+/// A loss of one's own in place of cross-entropy, for [`Trainer::loss`](crate::Trainer::loss).
+///
+/// What `{:?}` prints of it, its settings included, is how a [checkpoint](crate::checkpoint) knows it again: a run does not go
+/// on with another loss.
+///
+/// ```
+/// use candle_core::Tensor;
+/// use feedline_trainer::nn::{Loss, cross_entropy};
+///
+/// /// Cross-entropy, in which rows that the network is certain of count less (Lin et al.: "Focal Loss for Dense Object
+/// /// Detection", 2017).
+/// #[derive(Debug)]
+/// struct Focal {
+///     /// How much less; 0 is cross-entropy.
+///     gamma: f64,
+/// }
+///
+/// impl Loss for Focal {
+///     fn losses(&self, logits: &Tensor, labels: &Tensor) -> feedline_trainer::Result<Tensor> {
+///         let losses = cross_entropy(logits, labels)?;
+///         let probability = losses.neg()?.exp()?;
+///         Ok((losses * (1.0 - probability)?.powf(self.gamma)?)?)
+///     }
+/// }
+///
+/// let logits = Tensor::new(&[[0.0f32, 0.0]], &candle_core::Device::Cpu)?;
+/// let labels = Tensor::new(&[1u32], &candle_core::Device::Cpu)?;
+/// let losses = Focal { gamma: 2.0 }.losses(&logits, &labels)?.to_vec1::<f32>()?;
+/// assert!((losses[0] - 0.25 * 2f32.ln()).abs() < 1e-6);
+/// # Ok::<(), feedline_trainer::Error>(())
+/// ```
+pub trait Loss: fmt::Debug + Send + Sync + 'static {
+    /// The loss of each row: logits `f32` `[rows, classes]` and labels `u32` `[rows]` become `f32` `[rows]`, by operations
+    /// that candle can differentiate.
+    ///
+    /// The trainer divides their sum by the rows of the global batch. A row's loss must follow from that row alone: which
+    /// others are beside it depends on the number of replicas, and so would the result.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit.
+    fn losses(&self, logits: &Tensor, labels: &Tensor) -> crate::Result<Tensor>;
+}
 
 /// The cross-entropy of each row's softmax against its label: logits `[rows, classes]` and labels `u32` `[rows]`
 /// become `[rows]`, in nats.

@@ -55,7 +55,7 @@ pub use flatten::Flatten;
 pub use geometry::Padding;
 pub use layer::{Initializer, Layer, ParameterShape};
 pub use linear::Linear;
-pub use loss::{cross_entropy, smoothed_cross_entropy};
+pub use loss::{Loss, cross_entropy, smoothed_cross_entropy};
 pub use max_pool2d::MaxPool2d;
 pub use model::{Model, Parameter};
 pub use pass::Pass;
