@@ -55,10 +55,9 @@ pub(super) fn samples(evaluation: &Evaluation) -> io::Result<String> {
         .clone()
         .filter(|sample| sample.predicted != sample.label)
         .count();
-    let note = format!(
-        "{}, {wrong} wrong (✗ predicted, true below)",
-        count(shown.len(), "picture", "pictures")
-    );
+    // Not as a share: who chose the pictures may have looked for mistakes.
+    let right = count(shown.len() - wrong, "picture", "pictures");
+    let note = format!("{right} recognized, {wrong} mistaken (✗ predicted, true below)");
     draw("Test pictures", &note, evaluation)
 }
 
