@@ -240,7 +240,9 @@ impl Trained {
                 (config, found.ok_or_else(none)?)
             }
         };
-        let network = config.model.build(config.seed, &Device::Cpu)?;
+        let network = config
+            .model
+            .build(config.data.classes.len(), config.seed, &Device::Cpu)?;
         checkpoint.apply(&network)?;
         Ok(Self {
             config,

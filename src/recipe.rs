@@ -3,12 +3,15 @@
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 use feedline_pipeline::Transform;
-use feedline_pipeline::dataset::Cifar10;
+use feedline_pipeline::dataset::{Cifar10, Dataset};
 use feedline_trainer::nn::Sequential;
 use feedline_trainer::{Error, Result, models};
 use serde::{Deserialize, Serialize};
 
 use crate::training::ScheduleName;
+
+/// The classes of the sets in MNIST's format.
+const TEN: usize = 10;
 
 /// The widest [`Network::Resnet9`]: twice as wide no longer fits into most machines' memory.
 const WIDEST: usize = 1024;
@@ -42,21 +45,34 @@ pub enum Network {
 }
 
 impl Network {
-    /// Builds the network with fresh weights.
+    /// Builds the network with fresh weights, for pictures of so many classes.
+    ///
+    /// ```
+    /// use feedline::recipe::Network;
+    ///
+    /// let network = Network::Resnet9 { width: 32 };
+    /// let network = network.build(100, 42, &candle_core::Device::Cpu)?;
+    /// assert_eq!(network.summary().parameters(), 1_672_612);
+    /// # Ok::<(), feedline_trainer::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// [`Error::InvalidModel`] for settings that can't work, and for a network that only its own program can build.
-    pub fn build(&self, seed: u64, device: &Device) -> Result<Sequential> {
+    pub fn build(&self, classes: usize, seed: u64, device: &Device) -> Result<Sequential> {
         match self {
+            Self::Softmax | Self::MnistCnn { .. } if classes != TEN => Err(Error::InvalidModel {
+                layer: "the network".into(),
+                reason: format!("it is for {TEN} classes, the pictures have {classes}"),
+            }),
             Self::Softmax => models::softmax(seed, device),
             Self::MnistCnn { dropout } => models::mnist_cnn(*dropout, seed, device),
-            Self::CifarCnn { dropout } => models::cifar_cnn(*dropout, seed, device),
+            Self::CifarCnn { dropout } => models::cifar_cnn_for(classes, *dropout, seed, device),
             Self::Resnet9 { width } if *width > WIDEST => Err(Error::InvalidModel {
                 layer: "resnet9".into(),
                 reason: format!("the width is {width}, expected at most {WIDEST}"),
             }),
-            Self::Resnet9 { width } => models::resnet9(*width, seed, device),
+            Self::Resnet9 { width } => models::resnet9_for(classes, *width, seed, device),
             Self::Own { title } => Err(Error::InvalidModel {
                 layer: title.clone(),
                 reason:
@@ -150,6 +166,16 @@ impl Recipe {
                 normalize(plain),
             )
         }
+    }
+
+    /// What builds the network for a data set on any device, as [`Trainer::new`](feedline_trainer::Trainer::new) takes it.
+    pub fn model(
+        &self,
+        dataset: &Dataset,
+        seed: u64,
+    ) -> impl Fn(&Device) -> Result<Sequential> + Send + Sync + use<> {
+        let (network, classes) = (self.network.clone(), dataset.class_names.len());
+        move |device| network.build(classes, seed, device)
     }
 
     /// The recipe for the few pictures of the generated set.

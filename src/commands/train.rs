@@ -123,11 +123,8 @@ impl Train {
         ) {
             recipe = recipe.for_generated();
         }
-        let (network, seed) = (recipe.network.clone(), self.training.seed);
-        output.words(format_args!(
-            "{}\n",
-            network.build(seed, &Device::Cpu)?.summary()
-        ))?;
+        let model = recipe.model(&dataset, self.training.seed);
+        output.words(format_args!("{}\n", model(&Device::Cpu)?.summary()))?;
 
         let mut training = self.training.clone();
         let (folder, made) = match training.record.take() {
@@ -138,15 +135,13 @@ impl Train {
             .checkpoints
             .get_or_insert(folder.join("checkpoints"));
         training.record = Some(folder.clone());
-        let fitted = training
-            .job(&dataset, &recipe, move |device| network.build(seed, device))
-            .and_then(|job| {
-                output.words(&job)?;
-                match output.is_json() {
-                    true => job.callback(Lines).fit(),
-                    false => job.fit(),
-                }
-            });
+        let fitted = training.job(&dataset, &recipe, model).and_then(|job| {
+            output.words(&job)?;
+            match output.is_json() {
+                true => job.callback(Lines).fit(),
+                false => job.fit(),
+            }
+        });
         if fitted.is_err() && made && !folder.join("config.json").exists() {
             // What could not begin leaves no trace.
             let _ = fs::remove_dir_all(&folder);

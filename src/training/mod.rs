@@ -23,9 +23,9 @@ impl Training {
     ///
     /// As [`Job::fit`].
     pub fn run(&self, dataset: &Dataset, recipe: &Recipe) -> Result<()> {
-        let (network, seed) = (recipe.network.clone(), self.seed);
-        println!("{}\n", network.build(seed, &Device::Cpu)?.summary());
-        self.run_model(dataset, recipe, move |device| network.build(seed, device))
+        let model = recipe.model(dataset, self.seed);
+        println!("{}\n", model(&Device::Cpu)?.summary());
+        self.run_model(dataset, recipe, model)
     }
 
     /// Trains what `model` builds, a network of the program's own, and prints what came of it.
