@@ -11,15 +11,14 @@
 
 #[path = "common/cifar.rs"]
 mod cifar;
-mod common;
 
 use std::process::ExitCode;
 
-use candle_core::Device;
-use clap::{Parser, ValueEnum};
-use feedline_pipeline::Transform;
-use feedline_pipeline::dataset::{Cifar10, Generated};
-use feedline_trainer::{Input, Result, models};
+use clap::Parser;
+use feedline::data::GENERATED;
+use feedline::recipe::CifarCnn;
+use feedline::{Recipe, Result, Training};
+use feedline_pipeline::dataset::Generated;
 
 /// Train a CNN on CIFAR-10, one replica per GPU, or per processor core
 ///
@@ -29,70 +28,26 @@ use feedline_trainer::{Input, Result, models};
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
-    training: common::Training,
+    training: Training,
     /// Use the generated pictures, even if CIFAR-10 is there
     #[arg(long, conflicts_with = "download")]
     generated: bool,
-    /// How training pictures are changed, each time in another way
-    #[arg(long, value_enum, default_value_t)]
-    augmentation: Augmentation,
-    /// Share of features that each dropout drops in training, from 0 to below 1; against learning pictures by heart
-    #[arg(long, value_name = "RATE", default_value_t = 0.5)]
-    dropout: f32,
-}
-
-/// Ways to change pictures, by name.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Default)]
-enum Augmentation {
-    /// Crops of 24×24 pixels, half of them mirrored
-    #[default]
-    Flip,
-    /// The same with other brightness and contrast, each picture then standardized: that of TensorFlow's CIFAR-10 tutorial
-    Color,
-}
-
-impl Augmentation {
-    /// What is done to pictures to train on, and to those to test on.
-    fn transforms(self) -> [Transform; 2] {
-        let train = Transform::new()
-            .random_crop(24, 24, 0)
-            .random_flip()
-            .scale();
-        let test = Transform::new().center_crop(24, 24).scale();
-        match self {
-            Self::Flip => [train, test]
-                .map(|values| values.normalize(Cifar10::MEAN, Cifar10::STANDARD_DEVIATION)),
-            Self::Color => {
-                let train = train
-                    .random_brightness(63.0 / 255.0)
-                    .random_contrast(0.2, 1.8);
-                [train, test].map(Transform::standardize)
-            }
-        }
-    }
+    #[command(flatten)]
+    network: CifarCnn,
 }
 
 fn main() -> ExitCode {
-    common::report(run(&Arguments::parse()))
+    feedline::report(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
     let training = &arguments.training;
-    let (dataset, batch_size) = match cifar::open(training, arguments.generated)? {
-        Some(cifar) => (cifar, 128),
-        // Small, for machines that just want to see it work.
-        None => (Generated::open(3_000, 1_000)?, 64),
-    };
-    let defaults = common::Defaults {
-        epochs: 4,
-        batch_size,
-    };
-    let (seed, dropout) = (training.seed, arguments.dropout);
-    let model = move |device: &Device| models::cifar_cnn(dropout, seed, device);
-    println!("{}\n", model(&Device::Cpu)?.summary());
-
-    let [augmented, plain] = arguments.augmentation.transforms();
-    let train = Input::new(dataset.train.clone(), augmented);
-    let test = Input::new(dataset.test.clone(), plain);
-    training.run(&dataset, train, test, &defaults, model)
+    let recipe = Recipe::cifar_cnn(&arguments.network);
+    match cifar::open(training, arguments.generated)? {
+        Some(cifar) => training.run(&cifar, &recipe),
+        None => {
+            let (train, test) = GENERATED;
+            training.run(&Generated::open(train, test)?, &recipe.for_generated())
+        }
+    }
 }

@@ -3,15 +3,11 @@
 //!     cargo run --release --example mnist_cnn -- --download
 //!     cargo run --release --example mnist_cnn -- --data DIR
 
-mod common;
-
 use std::process::ExitCode;
 
-use candle_core::Device;
 use clap::Parser;
-use feedline_pipeline::Transform;
+use feedline::{Recipe, Result, Training};
 use feedline_pipeline::dataset::Mnist;
-use feedline_trainer::{Input, Result, models};
 
 /// Train a convolutional network on MNIST: 93,322 parameters, about 99 % on the test set
 ///
@@ -20,28 +16,18 @@ use feedline_trainer::{Input, Result, models};
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
-    training: common::Training,
+    training: Training,
 }
 
 fn main() -> ExitCode {
-    common::report(run(&Arguments::parse().training))
+    feedline::report(run(&Arguments::parse().training))
 }
 
-fn run(training: &common::Training) -> Result<()> {
+fn run(training: &Training) -> Result<()> {
     let mnist = if training.download {
         Mnist::download(training.folder())?
     } else {
         Mnist::open(training.folder())?
     };
-    let seed = training.seed;
-    let model = move |device: &Device| models::mnist_cnn(0.5, seed, device);
-    println!("{}\n", model(&Device::Cpu)?.summary());
-
-    let input = |source: &_| Input::new(std::sync::Arc::clone(source), Transform::new().scale());
-    let (train, test) = (input(&mnist.train), input(&mnist.test));
-    let defaults = common::Defaults {
-        epochs: 5,
-        batch_size: 32,
-    };
-    training.run(&mnist, train, test, &defaults, model)
+    training.run(&mnist, &Recipe::mnist_cnn(0.5))
 }

@@ -10,18 +10,19 @@
 //! With the variable CANDLE_NUM_THREADS=1 in the environment it takes about half the time: candle then leaves each
 //! replica's small operations to the replica, instead of sharing one helper thread out among all of them.
 
-mod common;
-
 use std::process::ExitCode;
 
 use candle_core::{Device, Tensor, Var};
 use clap::Parser;
+use feedline::data::GENERATED;
+use feedline::recipe::Network;
+use feedline::{Recipe, Training};
 use feedline_pipeline::dataset::{Cifar10, Generated};
 use feedline_pipeline::{Random, Transform};
 use feedline_trainer::nn::{
     BatchNorm, Conv2d, Layer, Linear, Model, Padding, Parameter, Pass, Relu,
 };
-use feedline_trainer::{Error, Input, Result};
+use feedline_trainer::{Error, Result};
 
 /// Train a small residual network that is written here, on Feedline's layers
 ///
@@ -30,18 +31,18 @@ use feedline_trainer::{Error, Input, Result};
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
-    training: common::Training,
+    training: Training,
 }
 
 fn main() -> ExitCode {
-    common::report(run(&Arguments::parse().training))
+    feedline::report(run(&Arguments::parse().training))
 }
 
-fn run(training: &common::Training) -> Result<()> {
+fn run(training: &Training) -> feedline::Result<()> {
     let dataset = match (training.download, &training.data) {
         (true, _) => Cifar10::download(training.folder())?,
         (false, Some(folder)) => Cifar10::open(folder)?,
-        (false, None) => Generated::open(3_000, 1_000)?,
+        (false, None) => Generated::open(GENERATED.0, GENERATED.1)?,
     };
     let values = |crop: Transform| {
         crop.scale()
@@ -49,11 +50,11 @@ fn run(training: &common::Training) -> Result<()> {
     };
     let augmented = values(Transform::new().random_crop(24, 24, 0).random_flip());
     let plain = values(Transform::new().center_crop(24, 24));
-    let train = Input::new(dataset.train.clone(), augmented);
-    let test = Input::new(dataset.test.clone(), plain);
-    let defaults = common::Defaults {
+    let title = "a small residual network".into();
+    let recipe = Recipe {
         epochs: 4,
         batch_size: 64,
+        ..Recipe::new(Network::Own { title }, augmented, plain)
     };
     let seed = training.seed;
     // Each replica builds its own copy; the same seed makes the same one.
@@ -62,7 +63,7 @@ fn run(training: &common::Training) -> Result<()> {
     let trained = network.parameters().iter().filter(|own| own.trainable);
     let numbers: usize = trained.map(|own| own.value.elem_count()).sum();
     println!("A residual network of {numbers} numbers that are trained\n");
-    training.run(&dataset, train, test, &defaults, model)
+    training.run_model(&dataset, &recipe, model)
 }
 
 /// A layer, which only holds settings, and the variables that it computes with.

@@ -1,5 +1,25 @@
-//! The examples, the tests across crates and the benchmarks of Feedline. To use it, depend on `feedline-pipeline` and, for
-//! its training loop, on `feedline-trainer`.
+//! What the command `feedline` and the examples share: data sets by name, networks that are ready to train with what is
+//! done to their pictures, and a training run from its options to its report.
+//!
+//! To use Feedline in a program of your own, depend on `feedline-pipeline` and, for its training loop, on
+//! `feedline-trainer`: this package is not published.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | [`data`] | the data sets by name, and how the command line names them |
+//! | [`recipe`] | what is trained: a network, and the transforms of its pictures |
+//! | [`training`] | the options of every training program, and the run that they describe |
+//! | [`config`] | what is kept of a run's settings, so that its network can be used later |
+
+pub mod config;
+pub mod data;
+mod error;
+pub mod recipe;
+pub mod training;
+
+pub use error::{Error, Result, report};
+pub use recipe::Recipe;
+pub use training::Training;
 
 /// Compiles the README's example.
 #[cfg(doctest)]

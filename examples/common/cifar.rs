@@ -1,10 +1,8 @@
 //! CIFAR-10 for the examples that can do without.
 
+use feedline::{Result, Training};
 use feedline_pipeline::Error as PipelineError;
 use feedline_pipeline::dataset::{Cifar10, Dataset};
-use feedline_trainer::Result;
-
-use crate::common::Training;
 
 /// CIFAR-10, or `None` after a word about how to get it.
 pub(crate) fn open(training: &Training, generated: bool) -> Result<Option<Dataset>> {

@@ -290,6 +290,7 @@ impl Layout {
             train: Arc::new(Concat::new(parts)?),
             test,
             class_names,
+            files: self.files().iter().map(|name| folder.join(name)).collect(),
         })
     }
 

@@ -205,11 +205,13 @@ impl Layout {
             let pair = IdxPair::open_exact(&images, &labels, 10, access, [count, 28, 28])?;
             Ok(Arc::new(pair.expect_labels(first, self.name)?))
         };
+        let files = FILES.iter().map(|name| either(place, name));
         Ok(Dataset {
             name: self.name,
             train: open(FILES[0], FILES[1], 60_000, &self.labels[0])?,
             test: open(FILES[2], FILES[3], 10_000, &self.labels[1])?,
             class_names,
+            files: files.collect::<Result<_>>()?,
         })
     }
 

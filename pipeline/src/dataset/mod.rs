@@ -29,7 +29,7 @@ pub use mnist::{FashionMnist, Mnist};
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Fault, Result, io_error};
@@ -46,6 +46,8 @@ pub struct Dataset {
     pub test: Arc<dyn Source>,
     /// What each label means.
     pub class_names: &'static [&'static str],
+    /// The files that were opened.
+    pub files: Vec<PathBuf>,
 }
 
 impl fmt::Debug for Dataset {

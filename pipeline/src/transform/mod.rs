@@ -25,6 +25,8 @@ pub use map::MapSample;
 pub use prepared::PreparedTransform;
 pub(crate) use program::{Program, SampleKey, Scratch};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{BoxError, Result};
 use crate::source::Shape;
 use map::Map;
@@ -45,12 +47,18 @@ use map::Map;
 /// assert_eq!(transform.output_shape(Shape::new(3, 32, 32))?, Shape::new(3, 32, 32));
 /// # Ok::<(), feedline_pipeline::Error>(())
 /// ```
-#[derive(Debug, Clone, Default)]
+///
+/// With serde a list without [`map`](Self::map) can be kept beside what was trained with it: in JSON the one above is
+/// `[{"random_crop": {"height": 32, "width": 32, "padding": 4}}, "random_flip", "scale", …]`. What is read is checked where
+/// it is used, as every list is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Transform {
     operations: Vec<Operation>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Operation {
     RandomCrop {
         height: usize,
@@ -75,6 +83,8 @@ enum Operation {
         high: f32,
     },
     Standardize,
+    /// A function can't be written down: to serialize it is an error.
+    #[serde(skip)]
     Map(Map),
 }
 
@@ -196,5 +206,38 @@ impl Operation {
             Self::Standardize => "standardize",
             Self::Map(_) => "map",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_was_written_down_is_read_as_it_was() {
+        let all = Transform::new()
+            .random_crop(24, 20, 4)
+            .center_crop(16, 16)
+            .random_flip()
+            .scale()
+            .random_brightness(63.0 / 255.0)
+            .random_contrast(0.2, 1.8)
+            .normalize([0.4914, 0.4822, 0.1], [0.2470, 1e-9, f32::MAX])
+            .standardize();
+        let text = serde_json::to_string(&all).unwrap();
+        assert!(
+            text.starts_with(r#"[{"random_crop":{"height":24"#),
+            "{text}"
+        );
+        let read: Transform = serde_json::from_str(&text).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{all:?}"));
+    }
+
+    #[test]
+    fn a_function_of_ones_own_is_not_lost_in_silence() {
+        let transform = Transform::new().scale().map(|_| Ok(()));
+        assert!(serde_json::to_string(&transform).is_err());
+        let unknown: Result<Transform, _> = serde_json::from_str(r#"["scale", "Map"]"#);
+        assert!(unknown.is_err());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::path::Path;
 
 use candle_core::Tensor;
@@ -30,7 +32,8 @@ pub enum Layout {
     Keras,
 }
 
-/// Writes a network's weights to a file as another framework has them.
+/// Writes a network's weights to a file as another framework has them. The file appears under its name when all of it is
+/// written; one of that name is replaced then, and not before.
 ///
 /// What is no weight has to be the same there: epsilon of a [`BatchNorm`] is 0.001 here and in Keras, 0.00001 in PyTorch;
 /// [`Padding::Same`](crate::nn::Padding::Same) puts an odd pixel at the end, as Keras does, where `torch.nn.Conv2d` and
@@ -43,16 +46,26 @@ pub enum Layout {
 /// if the file can't be written.
 pub fn export(network: &Sequential, layout: Layout, path: impl AsRef<Path>) -> Result<()> {
     let (path, tensors) = (path.as_ref(), tensors(network, layout)?);
+    let mut beside = OsString::from(path);
+    // Two that export to the same file at once do not write into each other's.
+    beside.push(format!(".{}.part", std::process::id()));
+    let beside = Path::new(&beside);
     let written = match layout {
         Layout::PyTorch => {
             let tensors: HashMap<_, _> = tensors.into_iter().collect();
-            candle_core::safetensors::save(&tensors, path)
+            candle_core::safetensors::save(&tensors, beside)
         }
-        Layout::Keras => Tensor::write_npz(&tensors, path),
+        Layout::Keras => Tensor::write_npz(&tensors, beside),
     };
-    written
+    let moved = written
         .map_err(std::io::Error::other)
-        .map_err(file("write", path))
+        .and_then(|()| File::open(beside)?.sync_all())
+        .and_then(|()| fs::rename(beside, path));
+    moved.map_err(|error| {
+        // What there is of it; that it can't be removed would say nothing new.
+        let _ = fs::remove_file(beside);
+        file("write", path)(error)
+    })
 }
 
 /// The weights by their names there, in the order of the layers.
@@ -130,4 +143,34 @@ fn channels_last(tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
     let rest = tensor.elem_count() / (channels * height * width).max(1);
     let apart = tensor.reshape((channels, height, width, rest))?;
     Ok(apart.permute((1, 2, 0, 3))?.reshape(tensor.shape())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let network = Sequential::builder([1, 2, 2])
+            .add(Flatten)
+            .add(Linear::new(3));
+        let network = network.build(7, &Device::Cpu).unwrap();
+        // A folder with something in it can't be replaced.
+        let path = folder.path().join("weights");
+        fs::create_dir_all(path.join("other")).unwrap();
+        for layout in [Layout::PyTorch, Layout::Keras] {
+            let error = export(&network, layout, &path).unwrap_err();
+            assert!(error.to_string().contains("weights"), "{error}");
+        }
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        // A file can.
+        let path = folder.path().join("file");
+        fs::write(&path, "earlier").unwrap();
+        export(&network, Layout::PyTorch, &path).unwrap();
+        let read = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        assert_eq!(read["1.weight"].dims(), [3, 4]);
+    }
 }

@@ -16,9 +16,13 @@
 //! # Ok::<(), feedline_trainer::Error>(())
 //! ```
 
+#[cfg(feature = "report")]
+mod evaluate;
 mod export;
 mod picture;
 
+#[cfg(feature = "report")]
+pub use evaluate::evaluate;
 pub use export::{Layout, export};
 pub use picture::picture;
 

@@ -71,6 +71,20 @@ pub fn mnist_cnn(dropout: f32, seed: u64, device: &Device) -> Result<Sequential>
 ///
 /// As [`mnist_cnn`].
 pub fn cifar_cnn(dropout: f32, seed: u64, device: &Device) -> Result<Sequential> {
+    cifar_cnn_for(10, dropout, seed, device)
+}
+
+/// As [`cifar_cnn`], for pictures of so many classes, such as CIFAR-100's.
+///
+/// # Errors
+///
+/// As [`mnist_cnn`], and [`Error::InvalidModel`](crate::Error::InvalidModel) if `classes` is 0.
+pub fn cifar_cnn_for(
+    classes: usize,
+    dropout: f32,
+    seed: u64,
+    device: &Device,
+) -> Result<Sequential> {
     let mut network = Sequential::builder([3, 24, 24]);
     for _ in 0..2 {
         network = network
@@ -86,7 +100,7 @@ pub fn cifar_cnn(dropout: f32, seed: u64, device: &Device) -> Result<Sequential>
             .add(Relu)
             .add(Dropout::new(dropout));
     }
-    network.add(Linear::new(10)).build(seed, device)
+    network.add(Linear::new(classes)).build(seed, device)
 }
 
 /// A residual network for CIFAR-10's pictures, padded and cropped to 32×32 pixels: that of David Page's ["How to Train
@@ -106,6 +120,15 @@ pub fn cifar_cnn(dropout: f32, seed: u64, device: &Device) -> Result<Sequential>
 /// [`Error::InvalidModel`](crate::Error::InvalidModel) if `width` is 0;
 /// [`Error::Candle`](crate::Error::Candle) if `device` can't hold it.
 pub fn resnet9(width: usize, seed: u64, device: &Device) -> Result<Sequential> {
+    resnet9_for(10, width, seed, device)
+}
+
+/// As [`resnet9`], for pictures of so many classes, such as CIFAR-100's.
+///
+/// # Errors
+///
+/// As [`resnet9`], also if `classes` is 0.
+pub fn resnet9_for(classes: usize, width: usize, seed: u64, device: &Device) -> Result<Sequential> {
     let convolution = |filters| Conv2d::new(filters, 3).padding(Padding::Same);
     let residual = |filters| {
         let mut residual = Residual::new();
@@ -130,6 +153,6 @@ pub fn resnet9(width: usize, seed: u64, device: &Device) -> Result<Sequential> {
     network
         .add(MaxPool2d::new(4, 4))
         .add(Flatten)
-        .add(Linear::new(10))
+        .add(Linear::new(classes))
         .build(seed, device)
 }

@@ -68,6 +68,8 @@ pub use evaluation::{Evaluation, Filters, Sample};
 #[cfg(feature = "report")]
 pub use report::report;
 #[cfg(feature = "report")]
+pub use sheet::sheet;
+#[cfg(feature = "report")]
 pub use timeline::{Span, Timeline, draw_timelines};
 
 use std::fs::{self, File};

@@ -4,7 +4,8 @@ use std::io;
 
 use super::drawing::{Anchor, Drawing, MARGIN, count, shorten, width_of};
 use super::evaluation::{Evaluation, Filters, Sample};
-use super::raster::address_of;
+use super::raster::{address_of, png};
+use crate::error::{Error, Result, invalid};
 
 const MOST_SAMPLES: usize = 100;
 const MOST_KERNELS: usize = 256;
@@ -14,22 +15,59 @@ const GAP: f64 = 14.0;
 /// Two lines of text.
 const CAPTION: f64 = 34.0;
 
+/// A PNG of up to 100 pictures with their classes' names, under a title and a note: to look at a data set. Those that were
+/// taken for something else than their label are marked.
+///
+/// ```
+/// use feedline_trainer::run::{Sample, sheet};
+///
+/// let picture = Sample { shape: [1, 2, 2], pixels: vec![0, 80, 160, 255], predicted: 0, label: 0 };
+/// let png = sheet("Slopes", "one picture", &["up", "down"], &[picture])?;
+/// assert!(png.starts_with(b"\x89PNG"));
+/// # Ok::<(), feedline_trainer::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::InvalidArgument`] if there is no picture, or lengths and classes do not fit each other;
+/// [`Error::Picture`] if it can't be drawn.
+pub fn sheet(title: &str, note: &str, classes: &[&str], pictures: &[Sample]) -> Result<Vec<u8>> {
+    let evaluation = Evaluation {
+        classes: classes.iter().map(|&name| name.into()).collect(),
+        samples: pictures.iter().take(MOST_SAMPLES).cloned().collect(),
+        ..Evaluation::default()
+    };
+    evaluation.check()?;
+    if pictures.is_empty() {
+        return Err(invalid("number of pictures", 0, "at least 1"));
+    }
+    let drawn = draw(title, note, &evaluation).and_then(|svg| png(&svg));
+    drawn.map_err(|error| Error::Picture {
+        path: title.into(),
+        reason: error.to_string(),
+    })
+}
+
 /// Pictures with what they were taken for; those that were taken for something else in a frame, with both names.
 pub(super) fn samples(evaluation: &Evaluation) -> io::Result<String> {
-    let samples = &evaluation.samples[..evaluation.samples.len().min(MOST_SAMPLES)];
-    let wrong = samples
-        .iter()
+    let shown = evaluation.samples.iter().take(MOST_SAMPLES);
+    let wrong = shown
+        .clone()
         .filter(|sample| sample.predicted != sample.label)
         .count();
+    // Not as a share: who chose the pictures may have looked for mistakes.
+    let right = count(shown.len() - wrong, "picture", "pictures");
+    let note = format!("{right} recognized, {wrong} mistaken (✗ predicted, true below)");
+    draw("Test pictures", &note, evaluation)
+}
+
+fn draw(title: &str, subtitle: &str, evaluation: &Evaluation) -> io::Result<String> {
+    let samples = &evaluation.samples[..evaluation.samples.len().min(MOST_SAMPLES)];
     let columns = samples.len().clamp(4, 10);
     let name = |class: usize| shorten(evaluation.classes.get(class).map_or("", String::as_str), 12);
 
     let mut drawing = Drawing::default();
-    let subtitle = format!(
-        "{}, {wrong} wrong (✗ predicted, true below)",
-        count(samples.len(), "picture", "pictures")
-    );
-    drawing.heading("Test pictures", &subtitle);
+    drawing.heading(title, subtitle);
     for (index, sample) in samples.iter().enumerate() {
         let x = MARGIN + (index % columns) as f64 * (PICTURE + GAP);
         let y = TOP + (index / columns) as f64 * (PICTURE + CAPTION + GAP);
@@ -56,7 +94,7 @@ pub(super) fn samples(evaluation: &Evaluation) -> io::Result<String> {
     let rows = samples.len().div_ceil(columns) as f64;
     let width = 2.0 * MARGIN + columns as f64 * (PICTURE + GAP) - GAP;
     Ok(drawing.svg(
-        width.max(width_of(&subtitle, 12.0) + 2.0 * MARGIN),
+        width.max(width_of(subtitle, 12.0) + 2.0 * MARGIN),
         TOP + rows * (PICTURE + CAPTION + GAP) - GAP + MARGIN,
     ))
 }

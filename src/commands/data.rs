@@ -1,0 +1,220 @@
+//! `feedline data`
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use feedline::Result;
+use feedline::data::DataName;
+use feedline_pipeline::dataset::Dataset;
+use feedline_pipeline::{Error, Source};
+use serde_json::{Value, json};
+
+use super::Output;
+use super::preview::Preview;
+
+const EXAMPLES: &str = "\
+Examples:
+  feedline data fetch cifar10
+  feedline data info mnist --data pictures
+  feedline data preview cifar10 -o cifar.png";
+
+/// Fetch, check and look at data sets
+///
+/// A set is looked for in the folder `data`, or the one that FEEDLINE_DATA names, or the one after --data: extracted, or as
+/// its authors' archives.
+#[derive(Subcommand)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) enum Data {
+    /// Download a data set, if it isn't there
+    ///
+    /// A download that was stopped goes on where it was, and what has arrived is compared with the authors' checksum.
+    #[command(after_long_help = "\
+Examples:
+  feedline data fetch mnist
+  feedline data fetch cifar10 --data pictures")]
+    Fetch(Place),
+    /// Read a whole data set, and say whether all of it can be used
+    ///
+    /// Archives are unpacked, files must have the published number of samples, and every picture and label is read. What is
+    /// wrong is said with file and byte, and ends the command with 1.
+    #[command(after_long_help = "\
+Examples:
+  feedline data verify cifar10
+  feedline data verify mnist --data pictures && echo fine")]
+    Verify(Place),
+    /// Print what is in a data set: samples, shape, classes, and what to normalize with
+    ///
+    /// Mean and standard deviation of each channel are those of the training set, on the scale from 0 to 1: what
+    /// Transform::normalize takes behind scale.
+    #[command(after_long_help = "\
+Examples:
+  feedline data info cifar10
+  feedline data info fashion-mnist --json | jq .channels")]
+    Info(Place),
+    Preview(Preview),
+}
+
+/// A data set and where it is.
+#[derive(Args)]
+pub(crate) struct Place {
+    /// The data set
+    #[arg(value_enum)]
+    pub(crate) name: DataName,
+    /// The folder with the data set
+    #[arg(
+        long = "data",
+        value_name = "DIR",
+        env = "FEEDLINE_DATA",
+        default_value = "data"
+    )]
+    pub(crate) folder: PathBuf,
+}
+
+impl Data {
+    pub(crate) fn run(&self, output: &Output) -> Result<()> {
+        match self {
+            Self::Fetch(place) => {
+                let dataset = place.name.download(&place.folder)?;
+                let (words, value) = samples(&dataset);
+                output.result(
+                    format_args!("{words}, in {}", place.folder.display()),
+                    &value,
+                )
+            }
+            Self::Verify(place) => verify(&place.name.open(&place.folder)?, output),
+            Self::Info(place) => info(&place.name.open(&place.folder)?, output),
+            Self::Preview(preview) => preview.run(output),
+        }
+    }
+}
+
+/// The name and how many samples there are.
+fn samples(dataset: &Dataset) -> (String, Value) {
+    let (train, test) = (dataset.train.len(), dataset.test.len());
+    let words = format!(
+        "{}: {train} pictures to train on, {test} to test on",
+        dataset.name
+    );
+    let value =
+        json!({ "name": dataset.name, "train": train, "test": test, "files": dataset.files });
+    (words, value)
+}
+
+fn verify(dataset: &Dataset, output: &Output) -> Result<()> {
+    for source in [&dataset.train, &dataset.test] {
+        Statistics::of(&**source)?;
+        source.verify()?;
+    }
+    let (words, mut value) = samples(dataset);
+    value["whole"] = true.into();
+    output.result(format_args!("{words}; all of them can be read"), &value)
+}
+
+fn info(dataset: &Dataset, output: &Output) -> Result<()> {
+    let train = Statistics::of(&*dataset.train)?;
+    let test = Statistics::of(&*dataset.test)?;
+    let (words, mut value) = samples(dataset);
+    let shape = dataset.train.shape();
+    let channels = train.channels();
+    let names = dataset.class_names;
+
+    let mut lines = vec![
+        words,
+        format!("shape: {shape} (channels x height x width), a byte each"),
+    ];
+    for (index, (mean, deviation)) in channels.iter().enumerate() {
+        let channel = index + 1;
+        lines.push(format!(
+            "channel {channel}: mean {mean:.4}, standard deviation {deviation:.4}, of 0 to 1"
+        ));
+    }
+    lines.push(format!("{} classes:", names.len()));
+    let longest = names.iter().map(|name| name.chars().count()).max();
+    let wide = longest.unwrap_or(0);
+    for (label, name) in names.iter().enumerate() {
+        let (train, test) = (train.count(label), test.count(label));
+        lines.push(format!(
+            "  {label:>3}  {name:wide$}  {train:>6} to train on, {test:>6} to test on"
+        ));
+    }
+    lines.push(format!("{} files:", dataset.files.len()));
+    let mut files = Vec::new();
+    for path in &dataset.files {
+        let bytes = fs::metadata(path).map(|own| own.len()).unwrap_or(0);
+        lines.push(format!("  {} ({bytes} bytes)", path.display()));
+        files.push(json!({ "path": path, "bytes": bytes }));
+    }
+
+    let classes = names.iter().enumerate().map(|(label, name)| {
+        json!({ "name": name, "train": train.count(label), "test": test.count(label) })
+    });
+    let channels = channels.iter();
+    let channels =
+        channels.map(|(mean, deviation)| json!({ "mean": mean, "deviation": deviation }));
+    value["shape"] = json!([shape.channels, shape.height, shape.width]);
+    value["classes"] = classes.collect();
+    value["channels"] = channels.collect();
+    value["files"] = files.into();
+    output.result(lines.join("\n"), &value)
+}
+
+/// What all samples of a source have together.
+struct Statistics {
+    classes: Vec<u64>,
+    /// Of each channel the sum of its bytes, and of their squares: whole numbers, so that no bit is lost.
+    sums: Vec<[u128; 2]>,
+    /// Pixels of a channel, over all samples.
+    pixels: u64,
+}
+
+impl Statistics {
+    /// Reads every sample.
+    fn of(source: &dyn Source) -> Result<Self> {
+        let shape = source.shape();
+        let plane = (shape.height * shape.width).max(1);
+        let mut own = Self {
+            classes: vec![0; source.classes()],
+            sums: vec![[0; 2]; shape.channels],
+            pixels: (source.len() * plane) as u64,
+        };
+        let mut scratch = Vec::new();
+        for index in 0..source.len() {
+            let sample = source.sample(index, &mut scratch)?;
+            let label = sample.label as usize;
+            let Some(count) = own.classes.get_mut(label) else {
+                return Err(Error::Sample {
+                    index,
+                    stage: "source",
+                    source: format!("label {label}, expected below {}", source.classes()).into(),
+                }
+                .into());
+            };
+            *count += 1;
+            for (sums, plane) in own.sums.iter_mut().zip(sample.pixels.chunks_exact(plane)) {
+                let (sum, squares) = plane.iter().fold((0u64, 0u64), |(sum, squares), &byte| {
+                    let byte = u64::from(byte);
+                    (sum + byte, squares + byte * byte)
+                });
+                sums[0] += u128::from(sum);
+                sums[1] += u128::from(squares);
+            }
+        }
+        Ok(own)
+    }
+
+    fn count(&self, label: usize) -> u64 {
+        self.classes.get(label).copied().unwrap_or(0)
+    }
+
+    /// Mean and standard deviation of each channel, of 0 to 1.
+    fn channels(&self) -> Vec<(f64, f64)> {
+        let pixels = self.pixels.max(1) as f64;
+        let of = |&[sum, squares]: &[u128; 2]| {
+            let mean = sum as f64 / pixels;
+            let variance = (squares as f64 / pixels - mean * mean).max(0.0);
+            (mean / 255.0, variance.sqrt() / 255.0)
+        };
+        self.sums.iter().map(of).collect()
+    }
+}

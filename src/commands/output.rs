@@ -1,0 +1,57 @@
+//! Where results go.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+
+use feedline::{Error, Result};
+use serde_json::{Value, json};
+
+/// Results on standard output, as words or as JSON. That nobody reads them any more, as behind `| head`, is no error.
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A result, in words or as JSON.
+    pub(crate) fn result(&self, words: impl Display, value: &Value) -> Result<()> {
+        match self.json {
+            true => print(value),
+            false => print(words),
+        }
+    }
+
+    /// Words that are no result: with JSON on standard error.
+    pub(crate) fn words(&self, words: impl Display) -> Result<()> {
+        if self.json {
+            // That nobody listens changes nothing.
+            let _ = writeln!(std::io::stderr().lock(), "{words}");
+            return Ok(());
+        }
+        print(words)
+    }
+
+    /// What ended the program, for programs that read JSON.
+    pub(crate) fn error(&self, error: &Error) -> Result<()> {
+        match self.json {
+            true => print(json!({ "error": error.to_string() })),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A line on standard output.
+fn print(text: impl Display) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,97 @@
+//! The command `feedline`: data sets to look at, networks to train, and what they have learnt to use, without a line of Rust.
+
+mod commands;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+use feedline::{Error, Result};
+
+use commands::{Output, bench, completions, data, export, predict, report, train};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed: standard error says why, and with --json standard output, too: {\"error\": …}
+  2  wrong usage
+
+Results go to standard output, progress to standard error.
+
+Examples:
+  feedline train --model cifar-cnn --data generated
+  feedline data fetch mnist
+  feedline train --model mnist-cnn --data mnist
+  feedline predict runs/mnist-cnn-1 seven.png";
+
+/// Look at image data sets, train networks on them, and use what was trained
+///
+/// Training is data-parallel: on all processor cores, or on all GPUs in a build with --features nccl. The same seed gives the
+/// same result to the bit. Each subcommand explains itself, with examples: feedline train --help
+#[derive(Parser)]
+#[command(name = "feedline", version, color = ColorChoice::Never, after_long_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Print results as JSON: one document, or for `train` a line for each epoch and one for the result
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Data(data::Data),
+    Train(train::Train),
+    Predict(predict::Predict),
+    Export(export::Export),
+    Report(report::Report),
+    Bench(bench::Bench),
+    Completions(completions::Completions),
+}
+
+/// The whole command line, as it is parsed and as completions know it.
+fn command() -> clap::Command {
+    Arguments::command().mut_subcommand("train", train::with_own_help)
+}
+
+fn main() -> ExitCode {
+    // Prints help, or what is wrong with the command line, and ends the program with 0 or 2.
+    let matches = command().get_matches();
+    let parsed = Arguments::from_arg_matches(&matches);
+    let arguments = parsed.unwrap_or_else(|error| error.exit());
+    let output = Output::new(arguments.json);
+    let result = train::check_options(&matches).and_then(|()| run(&arguments.command, &output));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, &output),
+    }
+}
+
+fn run(command: &Command, output: &Output) -> Result<()> {
+    match command {
+        Command::Data(own) => own.run(output),
+        Command::Train(own) => own.run(output),
+        Command::Predict(own) => own.run(output),
+        Command::Export(own) => own.run(output),
+        Command::Report(own) => own.run(output),
+        Command::Bench(own) => own.run(output),
+        Command::Completions(own) => own.run(crate::command(), output),
+    }
+}
+
+/// Says what went wrong. Nothing can be done where nobody listens.
+fn fail(error: &Error, output: &Output) -> ExitCode {
+    let mut stderr = std::io::stderr().lock();
+    let _ = writeln!(stderr, "error: {error}");
+    if error.is_data_missing() {
+        let advice =
+            "`feedline data fetch NAME` fetches it, and --data takes it from another folder";
+        let _ = writeln!(stderr, "{advice}");
+    }
+    let _ = output.error(error);
+    match error {
+        Error::Usage(_) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}

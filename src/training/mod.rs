@@ -1,0 +1,51 @@
+//! A training run, from the options on the command line to the report.
+//!
+//! A program flattens [`Training`] into its arguments and calls [`Training::run`]: that is all that most examples do. Who
+//! wants to say itself what comes of it calls [`Training::job`] and [`Job::fit`], as the command `feedline train` does.
+
+mod job;
+mod options;
+mod record;
+
+pub use job::{Job, Outcome};
+pub use options::{OptimizerName, PrecisionName, ScheduleName, Training};
+
+use candle_core::Device;
+use feedline_pipeline::dataset::Dataset;
+use feedline_trainer::nn::Model;
+
+use crate::{Recipe, Result};
+
+impl Training {
+    /// Trains the recipe's network, and prints what it is and what came of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::fit`].
+    pub fn run(&self, dataset: &Dataset, recipe: &Recipe) -> Result<()> {
+        let model = recipe.model(dataset, self.seed);
+        println!("{}\n", model(&Device::Cpu)?.summary());
+        self.run_model(dataset, recipe, model)
+    }
+
+    /// Trains what `model` builds, a network of the program's own, and prints what came of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::fit`].
+    pub fn run_model<M: Model>(
+        &self,
+        dataset: &Dataset,
+        recipe: &Recipe,
+        model: impl Fn(&Device) -> feedline_trainer::Result<M> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let job = self.job(dataset, recipe, model)?;
+        println!("{job}");
+        let outcome = job.fit()?;
+        println!("\n{}", outcome.history);
+        if let Some(report) = outcome.report {
+            println!("\n{}", report.display());
+        }
+        Ok(())
+    }
+}

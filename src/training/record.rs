@@ -1,0 +1,75 @@
+//! The record of a run, which the trainer writes to and the program finishes.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use feedline_trainer::Result as TrainerResult;
+use feedline_trainer::fit::{Callback, EpochRecord, History, Run};
+use feedline_trainer::run::{Evaluation, RunFolder};
+
+use crate::config::Config;
+use crate::{Error, Result};
+
+/// The folder of a run, made when training begins: settings that can't work leave nothing behind.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    path: PathBuf,
+    config: Config,
+    /// Whether the run is there already.
+    resumed: bool,
+    folder: Arc<Mutex<Option<RunFolder>>>,
+}
+
+impl Record {
+    /// Of a run with these settings; with `resume` that of the run in the folder, if there is one.
+    pub(super) fn new(path: PathBuf, config: Config, resume: bool) -> Result<Self> {
+        let resumed = path.join("config.json").exists();
+        if resumed && !resume {
+            let reason =
+                "it is there already; --resume goes on with it, another folder begins anew";
+            return Err(Error::Run {
+                run: path,
+                reason: reason.into(),
+            });
+        }
+        if resumed {
+            Config::read(&path)?.check_resumed(&path, &config)?;
+        }
+        Ok(Self {
+            path,
+            config,
+            resumed,
+            folder: Arc::default(),
+        })
+    }
+
+    fn with_folder<T>(
+        &self,
+        work: impl FnOnce(&mut RunFolder) -> TrainerResult<T>,
+    ) -> TrainerResult<T> {
+        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = match folder.take() {
+            Some(open) => open,
+            None if self.resumed => RunFolder::reopen(&self.path)?,
+            None => RunFolder::create(&self.path, &self.config)?,
+        };
+        work(folder.insert(open))
+    }
+
+    /// Draws everything, and returns where the report is.
+    pub(super) fn finish(&self, history: &History, evaluation: &Evaluation) -> Result<PathBuf> {
+        Ok(self.with_folder(|folder| folder.finish(history, Some(evaluation)))?)
+    }
+}
+
+impl Callback for Record {
+    fn begin(&mut self, _: &Run) -> TrainerResult<()> {
+        self.with_folder(|_| Ok(()))
+    }
+
+    fn epoch(&mut self, record: &EpochRecord) -> TrainerResult<ControlFlow<()>> {
+        self.with_folder(|folder| folder.epoch(record))?;
+        Ok(ControlFlow::Continue(()))
+    }
+}
