@@ -34,7 +34,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// Print results as JSON: one document, or for `train` a line for each epoch and one for the result
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     json: bool,
 }
 
