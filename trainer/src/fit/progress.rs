@@ -1,7 +1,7 @@
 //! What a person sees while training runs.
 
 use std::cell::Cell;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -73,7 +73,7 @@ impl Progress {
             line.set_message(running(now, self.epochs, run_left()));
             line.inc(1);
         } else if self.plain && self.said.get().elapsed() >= PLAIN_EVERY {
-            eprintln!("{}", running(now, self.epochs, run_left()));
+            say(&running(now, self.epochs, run_left()));
             self.said.set(Instant::now());
         }
     }
@@ -89,7 +89,7 @@ impl Progress {
         if let Some(line) = &self.line {
             line.println(text);
         } else if self.plain {
-            eprintln!("{text}");
+            say(&text);
             self.said.set(Instant::now());
         }
     }
@@ -101,6 +101,11 @@ impl Drop for Progress {
             line.finish_and_clear();
         }
     }
+}
+
+/// A line on standard error. Nobody listening there is no reason to end a run.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// The line of an epoch that runs. The bar takes what is left of the width.

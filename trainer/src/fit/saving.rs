@@ -1,5 +1,6 @@
 //! What a run does about checkpoints.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -59,9 +60,10 @@ impl Saving {
             }
             compare(&found, &settings)?;
             for Damaged { path, reason } in &damaged {
-                eprintln!(
-                    "warning: checkpoint {} is no good: {reason}",
-                    path.display()
+                let path = path.display();
+                let _ = writeln!(
+                    std::io::stderr().lock(),
+                    "warning: checkpoint {path} is no good: {reason}"
                 );
             }
             self.origin = Some(Origin {
