@@ -178,13 +178,18 @@ impl Config {
         Shape::new(channels, height, width)
     }
 
-    /// Checks that a run may be gone on with under other settings: network, data, seed and preprocessing must be the same.
+    /// Checks that a run may be gone on with under other settings: network, data, seed, preprocessing
+    /// and the folder of checkpoints must be the same.
     pub(crate) fn check_resumed(&self, run: &Path, now: &Self) -> Result<()> {
         let differs = [
             ("network", self.model != now.model),
             ("data", self.data != now.data),
             ("seed", self.seed != now.seed),
             ("preprocessing", self.preprocessing != now.preprocessing),
+            (
+                "folder of checkpoints",
+                self.checkpoints.is_some() && self.checkpoints != now.checkpoints,
+            ),
         ];
         match differs.into_iter().find(|(_, differs)| *differs) {
             None => Ok(()),

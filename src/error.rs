@@ -1,5 +1,7 @@
 //! The one error type of this package.
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -65,12 +67,28 @@ pub fn report(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // Nothing can be done where nobody listens.
+            let mut stderr = std::io::stderr().lock();
+            let _ = writeln!(stderr, "error: {error}");
             if error.is_data_missing() {
-                eprintln!("--download fetches it, and --data DIR takes it from another folder");
+                let advice = "--download fetches it, and --data DIR takes it from another folder";
+                let _ = writeln!(stderr, "{advice}");
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints a line on standard output. That nobody reads it any more, as behind `| head`, is no error.
+///
+/// # Errors
+///
+/// [`Error::Output`] if it can't be written.
+pub fn print(text: impl Display) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
     }
 }
 

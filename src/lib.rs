@@ -17,7 +17,7 @@ mod error;
 pub mod recipe;
 pub mod training;
 
-pub use error::{Error, Result, report};
+pub use error::{Error, Result, print, report};
 pub use recipe::Recipe;
 pub use training::Training;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, value_parser};
 use feedline::data::{Choice, DataName};
 use feedline::{Error, Result};
 use feedline_pipeline::order::Order;
@@ -38,11 +38,11 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
     /// Numbers of worker threads [default: 1, 2, 4 and so on up to one for each processor core]
-    #[arg(long, value_name = "N,…", value_delimiter = ',')]
-    workers: Vec<usize>,
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = value_parser!(u16).range(1..=1024))]
+    workers: Vec<u16>,
     /// Rounds
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    rounds: usize,
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u16).range(1..=1000))]
+    rounds: u16,
     /// About how long all takes
     #[arg(long, value_name = "SECONDS", default_value_t = 20.0)]
     seconds: f64,
@@ -66,10 +66,10 @@ const CASES: [(Case, &str); 4] = [
 
 impl Bench {
     pub(crate) fn run(&self, output: &Output) -> Result<()> {
-        let workers = self.worker_counts()?;
-        if self.rounds == 0 || !(self.seconds > 0.0 && self.seconds <= 86_400.0) {
+        let workers = self.worker_counts();
+        if !(self.seconds > 0.0 && self.seconds <= 86_400.0) {
             return Err(Error::Usage(
-                "--rounds must be at least 1, and --seconds above 0 and at most 86400".into(),
+                "--seconds must be above 0 and at most 86400".into(),
             ));
         }
         let choice = match self.data.to_str() {
@@ -84,7 +84,7 @@ impl Bench {
                 source.len()
             )));
         }
-        let turns = self.rounds * CASES.len() * workers.len();
+        let turns = usize::from(self.rounds) * CASES.len() * workers.len();
         let time = Duration::from_secs_f64(self.seconds / turns as f64);
 
         // By case, by number of workers, by round.
@@ -126,18 +126,15 @@ impl Bench {
         )
     }
 
-    fn worker_counts(&self) -> Result<Vec<usize>> {
-        if self.workers.contains(&0) {
-            return Err(Error::Usage("--workers must be at least 1".into()));
-        }
+    fn worker_counts(&self) -> Vec<usize> {
         if !self.workers.is_empty() {
-            return Ok(self.workers.clone());
+            return self.workers.iter().map(|&own| own.into()).collect();
         }
         let cores = available_parallelism().map_or(1, usize::from);
         let powers = std::iter::successors(Some(1), |own| Some(2 * own));
         let mut counts: Vec<usize> = powers.take_while(|&own| own < cores).collect();
         counts.push(cores);
-        Ok(counts)
+        counts
     }
 
     fn measure(
@@ -224,12 +221,16 @@ fn plain_loop(
         Ok(samples)
     };
     let samples = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(copy)).collect();
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, copy);
+        let threads: Vec<_> = (0..threads).map(spawn).collect();
         threads
             .into_iter()
-            .try_fold(0, |sum, thread| match thread.join() {
-                Ok(samples) => Ok(sum + samples?),
-                Err(panic) => std::panic::resume_unwind(panic),
+            .try_fold(0, |sum, thread| match thread.map(|own| own.join()) {
+                Ok(Ok(samples)) => Ok(sum + samples?),
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => Err(Error::Usage(format!(
+                    "--workers: no such many threads: {error}"
+                ))),
             })
     });
     let samples: Result<usize> = samples;

@@ -10,8 +10,8 @@ use feedline_pipeline::dataset::Dataset;
 use feedline_pipeline::{Error, Source};
 use serde_json::{Value, json};
 
-use super::Output;
 use super::preview::Preview;
+use super::{Output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,10 +77,10 @@ impl Data {
             Self::Fetch(place) => {
                 let dataset = place.name.download(&place.folder)?;
                 let (words, value) = samples(&dataset);
-                output.result(
-                    format_args!("{words}, in {}", place.folder.display()),
-                    &value,
-                )
+                // Generated pictures lie elsewhere than in the folder.
+                let first = dataset.files.first().and_then(|own| own.parent());
+                let folder = first.unwrap_or(&place.folder).display();
+                output.result(format_args!("{words}, in {folder}"), &value)
             }
             Self::Verify(place) => verify(&place.name.open(&place.folder)?, output),
             Self::Info(place) => info(&place.name.open(&place.folder)?, output),
@@ -96,8 +96,8 @@ fn samples(dataset: &Dataset) -> (String, Value) {
         "{}: {train} pictures to train on, {test} to test on",
         dataset.name
     );
-    let value =
-        json!({ "name": dataset.name, "train": train, "test": test, "files": dataset.files });
+    let files: Vec<_> = dataset.files.iter().map(|own| text(own)).collect();
+    let value = json!({ "name": dataset.name, "train": train, "test": test, "files": files });
     (words, value)
 }
 
@@ -143,7 +143,7 @@ fn info(dataset: &Dataset, output: &Output) -> Result<()> {
     for path in &dataset.files {
         let bytes = fs::metadata(path).map(|own| own.len()).unwrap_or(0);
         lines.push(format!("  {} ({bytes} bytes)", path.display()));
-        files.push(json!({ "path": path, "bytes": bytes }));
+        files.push(json!({ "path": text(path), "bytes": bytes }));
     }
 
     let classes = names.iter().enumerate().map(|(label, name)| {

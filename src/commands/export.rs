@@ -8,7 +8,7 @@ use feedline::config::Trained;
 use feedline_trainer::inference;
 use serde_json::json;
 
-use super::Output;
+use super::{Output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,9 +71,9 @@ impl Export {
         output.result(
             words,
             &json!({
-                "file": self.output,
+                "file": text(&self.output),
                 "numbers": numbers,
-                "checkpoint": trained.checkpoint.path(),
+                "checkpoint": text(trained.checkpoint.path()),
                 "epoch": trained.checkpoint.epoch(),
             }),
         )

@@ -10,7 +10,7 @@ mod preview;
 pub(crate) mod report;
 pub(crate) mod train;
 
-pub(crate) use output::Output;
+pub(crate) use output::{Output, text};
 
 use std::path::PathBuf;
 

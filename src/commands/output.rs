@@ -1,10 +1,16 @@
 //! Where results go.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
+use std::path::Path;
 
-use feedline::{Error, Result};
+use feedline::{Error, Result, print};
 use serde_json::{Value, json};
+
+/// A path for JSON, which has no other letters than Unicode's.
+pub(crate) fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
 
 /// Results on standard output, as words or as JSON. That nobody reads them any more, as behind `| head`, is no error.
 pub(crate) struct Output {
@@ -44,14 +50,5 @@ impl Output {
             true => print(json!({ "error": error.to_string() })),
             false => Ok(()),
         }
-    }
-}
-
-/// A line on standard output.
-fn print(text: impl Display) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Output(error)),
-        _ => Ok(()),
     }
 }

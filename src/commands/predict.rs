@@ -12,7 +12,7 @@ use feedline_trainer::Input;
 use feedline_trainer::inference::{self, Prediction};
 use serde_json::{Value, json};
 
-use super::Output;
+use super::{Output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,10 +65,10 @@ impl Predict {
                 likeliest.push(json!({ "class": name, "probability": probability }));
             }
             words.push('\n');
-            values.push(json!({ "picture": path, "classes": likeliest }));
+            values.push(json!({ "picture": text(path), "classes": likeliest }));
         }
         let value = json!({
-            "checkpoint": trained.checkpoint.path(),
+            "checkpoint": text(trained.checkpoint.path()),
             "pictures": Value::from(values),
         });
         output.result(words.trim_end(), &value)

@@ -11,7 +11,7 @@ use feedline_trainer::run::{Sample, sheet};
 use serde_json::json;
 
 use super::data::Place;
-use super::{ModelName, Output};
+use super::{ModelName, Output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,7 +89,7 @@ impl Preview {
         })?;
         output.result(
             path.display(),
-            &json!({ "file": path, "pictures": pictures.len() }),
+            &json!({ "file": text(&path), "pictures": pictures.len() }),
         )
     }
 

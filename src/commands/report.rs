@@ -6,7 +6,7 @@ use clap::Args;
 use feedline::Result;
 use serde_json::json;
 
-use super::Output;
+use super::{Output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +26,6 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn run(&self, output: &Output) -> Result<()> {
         let report = feedline_trainer::run::report(&self.run)?;
-        output.result(report.display(), &json!({ "report": report }))
+        output.result(report.display(), &json!({ "report": text(&report) }))
     }
 }

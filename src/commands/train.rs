@@ -15,7 +15,7 @@ use feedline::{Error, Result, Training};
 use feedline_trainer::fit::{Callback, EpochRecord, Metrics};
 use serde_json::{Value, json};
 
-use super::{ModelName, Output, usual_folder};
+use super::{ModelName, Output, text, usual_folder};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -217,8 +217,8 @@ fn metrics(own: Metrics) -> Value {
 
 fn result(outcome: &Outcome, run: &Path) -> Value {
     json!({
-        "run": run,
-        "report": outcome.report,
+        "run": text(run),
+        "report": outcome.report.as_deref().map(text),
         "epochs": outcome.history.epochs.len(),
         "resumed_from": outcome.origin.as_ref().map(|origin| &origin.checkpoint),
         "test": outcome.history.last_test().map(metrics),

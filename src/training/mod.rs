@@ -14,7 +14,7 @@ use candle_core::Device;
 use feedline_pipeline::dataset::Dataset;
 use feedline_trainer::nn::Model;
 
-use crate::{Recipe, Result};
+use crate::{Recipe, Result, print};
 
 impl Training {
     /// Trains the recipe's network, and prints what it is and what came of it.
@@ -24,7 +24,7 @@ impl Training {
     /// As [`Job::fit`].
     pub fn run(&self, dataset: &Dataset, recipe: &Recipe) -> Result<()> {
         let model = recipe.model(dataset, self.seed);
-        println!("{}\n", model(&Device::Cpu)?.summary());
+        print(format_args!("{}\n", model(&Device::Cpu)?.summary()))?;
         self.run_model(dataset, recipe, model)
     }
 
@@ -40,12 +40,12 @@ impl Training {
         model: impl Fn(&Device) -> feedline_trainer::Result<M> + Send + Sync + 'static,
     ) -> Result<()> {
         let job = self.job(dataset, recipe, model)?;
-        println!("{job}");
+        print(&job)?;
         let outcome = job.fit()?;
-        println!("\n{}", outcome.history);
-        if let Some(report) = outcome.report {
-            println!("\n{}", report.display());
+        print(format_args!("\n{}", outcome.history))?;
+        match outcome.report {
+            Some(report) => print(format_args!("\n{}", report.display())),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

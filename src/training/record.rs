@@ -51,7 +51,8 @@ impl Record {
         let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
         let open = match folder.take() {
             Some(open) => open,
-            None if self.resumed => RunFolder::reopen(&self.path)?,
+            // With the settings that it has now, such as another number of replicas.
+            None if self.resumed => RunFolder::reopen_with(&self.path, &self.config)?,
             None => RunFolder::create(&self.path, &self.config)?,
         };
         work(folder.insert(open))
@@ -66,6 +67,10 @@ impl Record {
 impl Callback for Record {
     fn begin(&mut self, _: &Run) -> TrainerResult<()> {
         self.with_folder(|_| Ok(()))
+    }
+
+    fn resumed(&mut self, record: &EpochRecord) -> TrainerResult<ControlFlow<()>> {
+        self.with_folder(|folder| folder.resumed(record))
     }
 
     fn epoch(&mut self, record: &EpochRecord) -> TrainerResult<ControlFlow<()>> {

@@ -84,12 +84,16 @@ impl Generated {
     }
 }
 
+/// Pictures of a split: a slip of the finger is not to fill a disk.
+const MOST: usize = 1_000_000;
+
 fn check(train: usize, test: usize) -> Result<()> {
-    if train == 0 || !train.is_multiple_of(5) {
-        return Err(invalid("train", train, "a multiple of 5, at least 5"));
+    if train == 0 || train > MOST || !train.is_multiple_of(5) {
+        let expected = format!("a multiple of 5, from 5 to {MOST}, which take 3 GB");
+        return Err(invalid("train", train, expected));
     }
-    if test == 0 {
-        return Err(invalid("test", test, "at least 1"));
+    if test == 0 || test > MOST {
+        return Err(invalid("test", test, format!("from 1 to {MOST}")));
     }
     Ok(())
 }

@@ -37,6 +37,7 @@ use crate::source::Source;
 
 /// A data set: what to train on, what to test on.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Dataset {
     /// The name, as in "CIFAR-10".
     pub name: &'static str,

@@ -36,14 +36,15 @@ pub(super) fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// The one with the lowest loss; of several the earliest. What can't be read is none.
-pub(super) fn best(checkpoints: &[(u64, PathBuf)]) -> Option<&Path> {
+/// Those with a loss, the lowest first; of several with the same one the earliest. What can't be read has none.
+pub(super) fn by_loss(checkpoints: &[(u64, PathBuf)]) -> Vec<&Path> {
     let losses = checkpoints.iter().filter_map(|(_, path)| {
         let loss = Manifest::read(path).ok()?.loss;
         (!loss.is_nan()).then_some((loss, path.as_path()))
     });
-    let best = losses.min_by(|(one, _), (other, _)| one.total_cmp(other));
-    best.map(|(_, path)| path)
+    let mut losses: Vec<_> = losses.collect();
+    losses.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    losses.into_iter().map(|(_, path)| path).collect()
 }
 
 /// A folder of checkpoints, as one run has it to itself.
@@ -138,7 +139,8 @@ impl Folder {
         let folder = self.checkpoints.folder();
         let all = list(folder)?;
         let superfluous = all.len().saturating_sub(self.checkpoints.keep_last);
-        let best = self.checkpoints.keeps_best().then(|| best(&all)).flatten();
+        let ordered = self.checkpoints.keeps_best().then(|| by_loss(&all));
+        let best = ordered.and_then(|own| own.first().copied());
         for (step, path) in &all[..superfluous] {
             if Some(path.as_path()) == best {
                 continue;

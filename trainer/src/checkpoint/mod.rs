@@ -134,8 +134,21 @@ pub fn latest(folder: impl AsRef<Path>) -> Result<Option<Checkpoint>> {
 ///
 /// [`Error::Checkpoint`] if the folder or the checkpoint can't be read.
 pub fn best(folder: impl AsRef<Path>) -> Result<Option<Checkpoint>> {
-    let checkpoints = folder::list(folder.as_ref())?;
-    folder::best(&checkpoints).map(load).transpose()
+    best_of(folder.as_ref(), u64::MAX)
+}
+
+/// The best whole one of a run's first `epochs`; if none is whole, what is wrong with the best.
+pub(crate) fn best_of(folder: &Path, epochs: u64) -> Result<Option<Checkpoint>> {
+    let checkpoints = folder::list(folder)?;
+    let mut fault = None;
+    for path in folder::by_loss(&checkpoints) {
+        match load(path) {
+            Ok(checkpoint) if checkpoint.epoch() <= epochs => return Ok(Some(checkpoint)),
+            Ok(_) => {}
+            Err(error) => fault = fault.or(Some(error)),
+        }
+    }
+    fault.map_or(Ok(None), Err)
 }
 
 /// The latest checkpoint that is whole, and the later ones, which are not.

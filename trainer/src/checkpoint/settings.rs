@@ -71,8 +71,9 @@ impl Checkpoints {
         }
     }
 
-    /// Whether training ends with the model of the best checkpoint instead of the last one. That is the best of those that
-    /// were saved, kept as [`keep_best`](Self::keep_best) does, also over a pause; it is chosen by its loss.
+    /// Whether training ends with the model of the best checkpoint instead of the last one. It is chosen by its
+    /// loss and kept as [`keep_best`](Self::keep_best) does, also over a pause; so one is then made after every epoch, whatever
+    /// else is asked for. Of damaged ones the next best is taken.
     ///
     /// ```
     /// use feedline_pipeline::Transform;
@@ -137,10 +138,12 @@ impl Checkpoints {
 
     /// Whether to save at an epoch's end, when these many epochs and steps have been made.
     pub(crate) fn due_after(&self, epochs: u64, step: u64) -> bool {
-        match self.every {
-            Every::Epochs(every) => epochs.is_multiple_of(every),
-            Every::Steps(every) => step.is_multiple_of(every),
-        }
+        // The best is one of those that are saved.
+        self.restore_best
+            || match self.every {
+                Every::Epochs(every) => epochs.is_multiple_of(every),
+                Every::Steps(every) => step.is_multiple_of(every),
+            }
     }
 }
 

@@ -136,6 +136,12 @@ pub trait Callback: Send {
 
 /// Records each epoch, and with the feature `report` draws the curves and the report at the end.
 impl Callback for RunFolder {
+    /// A folder that was not there when the run began gets the epochs before, too.
+    fn resumed(&mut self, record: &EpochRecord) -> Result<ControlFlow<()>> {
+        self.catch_up(record)?;
+        Ok(ControlFlow::Continue(()))
+    }
+
     fn epoch(&mut self, record: &EpochRecord) -> Result<ControlFlow<()>> {
         RunFolder::epoch(self, record)?;
         Ok(ControlFlow::Continue(()))

@@ -114,7 +114,11 @@ impl Callback for EarlyStopping {
         let Some(test) = &record.test else {
             return Ok(ControlFlow::Continue(()));
         };
-        let score = self.score(test);
+        let score = match self.score(test) {
+            // Worse than anything.
+            none if none.is_nan() => f64::NEG_INFINITY,
+            score => score,
+        };
         if self.best.is_none_or(|best| score > best + self.least) {
             (self.best, self.since) = (Some(score), 0);
         } else {

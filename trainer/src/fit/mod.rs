@@ -367,7 +367,7 @@ where
             }
         }
         let replicas = self.replicas_for(&train, test.as_ref())?;
-        let settings = self.settings(&train);
+        let settings = self.settings(&train, test.as_ref());
         self.saving.begin(settings, test.is_some())?;
         let results =
             replicas.run(move |replica| session::run(&self, replica, &train, test.as_ref()))?;

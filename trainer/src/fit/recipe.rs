@@ -120,7 +120,7 @@ where
     /// with [`label_smoothing`](Self::label_smoothing), which is part of cross-entropy.
     ///
     /// The engines know cross-entropy only, so that any model then trains on candle's tape, as a
-    /// [`Model`] of one's own does: several times slower, with the same results on any number of replicas. Layers that need an
+    /// [`Model`] of one's own does: several times slower, and on any number of replicas. Layers that need an
     /// engine, such as [synchronized](crate::nn::BatchNorm::synchronized) batch normalization, say so.
     ///
     /// ```

@@ -60,11 +60,10 @@ impl Saving {
             }
             compare(&found, &settings)?;
             for Damaged { path, reason } in &damaged {
-                let path = path.display();
-                let _ = writeln!(
-                    std::io::stderr().lock(),
-                    "warning: checkpoint {path} is no good: {reason}"
-                );
+                warn(&format!(
+                    "checkpoint {} is no good: {reason}",
+                    path.display()
+                ));
             }
             self.origin = Some(Origin {
                 checkpoint: found.path().to_owned(),
@@ -87,14 +86,23 @@ impl Saving {
         self.from.as_deref()
     }
 
-    /// Gives the model the weights of the best checkpoint, if that was asked for.
-    pub(super) fn restore_best(&self, model: &impl Model) -> Result<()> {
+    /// Gives the model the weights of the best checkpoint of the first `epochs`, if that was asked for. Without a whole one
+    /// it keeps the last ones.
+    pub(super) fn restore_best(&self, model: &impl Model, epochs: u64) -> Result<()> {
         let checkpoints = self.folder.as_ref().map(|own| own.checkpoints());
         let Some(checkpoints) = checkpoints.filter(|own| own.restores_best()) else {
             return Ok(());
         };
-        let best = checkpoint::best(checkpoints.folder())?;
-        best.map_or(Ok(()), |best| best.apply(model))
+        match checkpoint::best_of(checkpoints.folder(), epochs) {
+            Ok(best) => best.map_or(Ok(()), |best| best.apply(model)),
+            // What was trained is not to be lost for it.
+            Err(error) => {
+                warn(&format!(
+                    "the last model is kept, not the best one: {error}"
+                ));
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn origin(&self) -> Option<Origin> {
@@ -136,7 +144,7 @@ impl Saving {
 
 impl<F, O: Optimizer> Trainer<F, O> {
     /// What must be the same in a run that goes on, in words.
-    pub(super) fn settings(&self, train: &Input) -> Settings {
+    pub(super) fn settings(&self, train: &Input, test: Option<&Input>) -> Settings {
         let mut settings = Settings::new();
         let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
         set("batch size", self.batch_size.to_string());
@@ -148,6 +156,9 @@ impl<F, O: Optimizer> Trainer<F, O> {
         }
         set("precision", format!("{:?}", self.precision));
         set("number of samples", train.source.len().to_string());
+        // Losses are compared with each other.
+        let test = test.map_or("none".into(), |own| own.source.len().to_string());
+        set("number of samples to test on", test);
         let (schedule, length) = (self.schedule, self.length);
         // A rate that does not change over the run does not care how long that is.
         let schedule = match schedule == Schedule::constant() {
@@ -157,6 +168,11 @@ impl<F, O: Optimizer> Trainer<F, O> {
         set("schedule", schedule);
         settings
     }
+}
+
+/// Says it on standard error. Nobody listening there is no reason to end a run.
+fn warn(words: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "warning: {words}");
 }
 
 fn compare(found: &Checkpoint, settings: &Settings) -> Result<()> {

@@ -111,7 +111,8 @@ impl<'a, W> Session<'a, W> {
         let model = self.worker.finish()?;
         // The other replicas' models are not given back.
         if collective.rank() == 0 {
-            self.saving.restore_best(&model)?;
+            let epochs = history.epochs.len() as u64;
+            self.saving.restore_best(&model, epochs)?;
         }
         Ok(Fitted {
             model,
@@ -130,12 +131,10 @@ impl<'a, W> Session<'a, W> {
         let before = &at.history.epochs;
         let mut ended = !before.is_empty()
             && watch.ends(collective, at.step, |own| {
+                // After an earlier one the run went on, whatever it says of it.
                 let mut answer = ControlFlow::Continue(());
-                // It sees all of them, whatever it says.
                 for record in before {
-                    if own.resumed(record)?.is_break() {
-                        answer = ControlFlow::Break(());
-                    }
+                    answer = own.resumed(record)?;
                 }
                 Ok(answer)
             })?;

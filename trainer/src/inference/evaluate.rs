@@ -2,7 +2,7 @@
 
 use feedline_pipeline::Source;
 
-use super::predict;
+use super::predict_with_labels;
 use crate::error::{Result, invalid};
 use crate::fit::Input;
 use crate::nn::Model;
@@ -40,16 +40,18 @@ const MISTAKES: usize = 50;
 /// number of classes.
 pub fn evaluate(model: &impl Model, input: Input, classes: &[&str]) -> Result<Evaluation> {
     let (source, _) = input.clone().into_parts();
-    let predicted: Vec<usize> = predict(model, input)?
+    let predicted: Vec<(usize, usize)> = predict_with_labels(model, input)?
         .into_iter()
-        .map(|own| match own.probabilities.len() == classes.len() {
-            true => Ok(own.class),
-            false => Err(invalid(
-                "number of class names",
-                classes.len(),
-                format!("{}, as the model has classes", own.probabilities.len()),
-            )),
-        })
+        .map(
+            |(own, label)| match own.probabilities.len() == classes.len() {
+                true => Ok((own.class, label as usize)),
+                false => Err(invalid(
+                    "number of class names",
+                    classes.len(),
+                    format!("{}, as the model has classes", own.probabilities.len()),
+                )),
+            },
+        )
         .collect::<Result<_>>()?;
     if source.classes() > classes.len() {
         let expected = format!("{}, as the pictures have classes", source.classes());
@@ -57,8 +59,8 @@ pub fn evaluate(model: &impl Model, input: Input, classes: &[&str]) -> Result<Ev
     }
     let mut confusion = vec![vec![0; classes.len()]; classes.len()];
     let (mut right, mut wrong) = (Vec::new(), Vec::new());
-    for (index, &predicted) in predicted.iter().enumerate() {
-        let label = source.label(index)? as usize;
+    for (index, &(predicted, label)) in predicted.iter().enumerate() {
+        // The loader has checked that the labels are below the source's number of classes.
         confusion[label][predicted] += 1;
         match label == predicted {
             true => right.push(index),
@@ -72,7 +74,7 @@ pub fn evaluate(model: &impl Model, input: Input, classes: &[&str]) -> Result<Ev
     shown.sort_unstable();
     let samples = shown
         .into_iter()
-        .map(|index| sample(&*source, index, predicted[index]));
+        .map(|index| sample(&*source, index, predicted[index].0));
     Ok(Evaluation {
         classes: classes.iter().map(|&name| name.into()).collect(),
         confusion,

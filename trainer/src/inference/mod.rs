@@ -60,6 +60,12 @@ const BATCH: usize = 128;
 /// [`Pipeline`](Error::Pipeline) if a picture can't be read or transformed; [`InvalidModel`](Error::InvalidModel) if the
 /// model does not take such pictures.
 pub fn predict(model: &impl Model, input: Input) -> Result<Vec<Prediction>> {
+    let predictions = predict_with_labels(model, input)?.into_iter();
+    Ok(predictions.map(|(prediction, _)| prediction).collect())
+}
+
+/// The same, each with the picture's label.
+fn predict_with_labels(model: &impl Model, input: Input) -> Result<Vec<(Prediction, u32)>> {
     let device = match model.parameters().first() {
         Some(own) => own.value.device().clone(),
         None => candle_core::Device::Cpu,
@@ -76,7 +82,8 @@ pub fn predict(model: &impl Model, input: Input) -> Result<Vec<Prediction>> {
         let images = (rows, shape.channels, shape.height, shape.width);
         let images = Tensor::from_slice(pixels, images, &device)?;
         let logits = model.forward(&images, &Pass::evaluation())?;
-        predictions.extend(of_logits(&logits, rows)?);
+        let labels = batch.labels()[..rows].iter().copied();
+        predictions.extend(of_logits(&logits, rows)?.zip(labels));
     }
     Ok(predictions)
 }

@@ -1,5 +1,6 @@
 //! Muon.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::orthogonal::Orthogonalizer;
@@ -33,7 +34,7 @@ use crate::kernel::Isa;
 /// // A large gradient and a small one, and nearly the same step.
 /// assert!((parameters[0] / parameters[3] - 1.0).abs() < 0.5);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Muon {
     learning_rate: f32,
     momentum: f32,
@@ -43,6 +44,7 @@ pub struct Muon {
     velocities: Vec<f32>,
     /// For all other numbers, gathered.
     adam: Adam,
+    others: [Vec<f32>; 2],
     direction: Vec<f32>,
     orthogonalizer: Orthogonalizer,
 }
@@ -64,6 +66,7 @@ impl Muon {
             matrices: Vec::new(),
             velocities: Vec::new(),
             adam: Adam::new(learning_rate),
+            others: Default::default(),
             direction: Vec::new(),
             orthogonalizer: Orthogonalizer::default(),
         }
@@ -84,6 +87,17 @@ impl Muon {
             adam: self.adam.weight_decay(decay),
             ..self
         }
+    }
+}
+
+/// The settings alone: they say whether two are the same rule.
+impl fmt::Debug for Muon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Muon")
+            .field("learning_rate", &self.learning_rate)
+            .field("momentum", &self.momentum)
+            .field("weight_decay", &self.weight_decay)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,9 +146,9 @@ impl Muon {
         self.matrices.iter().map(|own| own.place.len()).sum()
     }
 
-    /// What is in no matrix.
-    fn others(&self, numbers: &[f32]) -> Vec<f32> {
-        let mut others = Vec::with_capacity(numbers.len() - self.in_matrices());
+    /// Gathers what is in no matrix.
+    fn others(&self, numbers: &[f32], mut others: Vec<f32>) -> Vec<f32> {
+        others.clear();
         let mut first = 0;
         for Matrix { place, .. } in &self.matrices {
             others.extend_from_slice(&numbers[first..place.start]);
@@ -150,14 +164,21 @@ impl Muon {
             gradients.len(),
             "parameters and gradients"
         );
-        let mut others = self.others(parameters);
-        self.adam.step(&mut others, &self.others(gradients), factor);
+        let end = self.matrices.last().map_or(0, |own| own.place.end);
+        assert!(
+            end <= parameters.len(),
+            "parameters, and the shapes that were told"
+        );
+        let [others, slopes] = std::mem::take(&mut self.others);
+        let mut gathered = self.others(parameters, others);
+        let slopes = self.others(gradients, slopes);
+        self.adam.step(&mut gathered, &slopes, factor);
 
         self.velocities.resize(self.in_matrices(), 0.0);
         let rate = self.learning_rate * factor;
         let keep = 1.0 - rate * self.weight_decay;
         let mut velocities = self.velocities.as_mut_slice();
-        let (mut others, mut first) = (others.as_slice(), 0);
+        let (mut others, mut first) = (gathered.as_slice(), 0);
         for Matrix { place, rows } in &self.matrices {
             let (own, behind) = velocities.split_at_mut(place.len());
             velocities = behind;
@@ -180,6 +201,7 @@ impl Muon {
             (others, first) = (after, place.end);
         }
         parameters[first..].copy_from_slice(others);
+        self.others = [gathered, slopes];
     }
 }
 

@@ -117,6 +117,18 @@ impl Replicas {
         })
     }
 
+    /// Whether these are on GPUs.
+    ///
+    /// ```
+    /// use feedline_trainer::Replicas;
+    ///
+    /// assert!(!Replicas::cpu(2)?.on_gpus());
+    /// # Ok::<(), feedline_trainer::Error>(())
+    /// ```
+    pub fn on_gpus(&self) -> bool {
+        !matches!(self.devices, Devices::Cpu(_))
+    }
+
     /// This many replicas on the CPU, neither more nor fewer.
     ///
     /// # Errors

@@ -107,8 +107,7 @@ impl RunFolder {
     /// settings; [`Error::File`](crate::Error::File) if something can't be written.
     pub fn create(path: impl Into<PathBuf>, config: &impl Serialize) -> Result<Self> {
         let path = path.into();
-        let config = serde_json::to_string_pretty(config)
-            .map_err(|error| invalid("the run's config", error, "what JSON can hold"))?;
+        let config = encode(config)?;
         fs::create_dir_all(&path).map_err(file("make the folder", &path))?;
         let taken = || {
             let found = format!("{}, which holds another run", path.display());
@@ -122,7 +121,7 @@ impl RunFolder {
         // Of two runs that are created at once, one comes too late.
         let config_path = path.join(CONFIG);
         match File::create_new(&config_path) {
-            Ok(mut open) => open.write_all((config + "\n").as_bytes()),
+            Ok(mut open) => open.write_all(config.as_bytes()),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken()),
             Err(error) => Err(error),
         }
@@ -147,6 +146,18 @@ impl RunFolder {
         Self::open(path, last, true)
     }
 
+    /// As [`reopen`](Self::reopen), with `config` in the place of what `config.json` has.
+    ///
+    /// # Errors
+    ///
+    /// As [`reopen`](Self::reopen), and [`Error::InvalidArgument`](crate::Error::InvalidArgument) if JSON can't hold the
+    /// settings.
+    pub fn reopen_with(path: impl Into<PathBuf>, config: &impl Serialize) -> Result<Self> {
+        let folder = Self::reopen(path)?;
+        write(&folder.path.join(CONFIG), encode(config)?.as_bytes())?;
+        Ok(folder)
+    }
+
     fn open(path: PathBuf, last: u64, resumed: bool) -> Result<Self> {
         let metrics_path = path.join(METRICS);
         let metrics = File::options()
@@ -165,6 +176,14 @@ impl RunFolder {
     /// Where the folder is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// As [`epoch`](Self::epoch), unless an epoch as late as this one is in the folder.
+    pub(crate) fn catch_up(&mut self, record: &EpochRecord) -> Result<()> {
+        match record.epoch < self.last {
+            true => Ok(()),
+            false => self.epoch(record),
+        }
     }
 
     /// Writes what an epoch has shown, to `metrics.jsonl` and for TensorBoard, whose steps are epochs from 1.
@@ -190,8 +209,13 @@ impl RunFolder {
     }
 }
 
+fn encode(config: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(config);
+    let text = text.map_err(|error| invalid("the run's config", error, "what JSON can hold"))?;
+    Ok(text + "\n")
+}
+
 /// Writes a file so that whoever reads it meanwhile sees the old one or the new one.
-#[cfg(feature = "report")]
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".part");
