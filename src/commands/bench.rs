@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::available_parallelism;
+use std::thread::{ScopedJoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
 use clap::{Args, value_parser};
@@ -225,7 +225,7 @@ fn plain_loop(
         let threads: Vec<_> = (0..threads).map(spawn).collect();
         threads
             .into_iter()
-            .try_fold(0, |sum, thread| match thread.map(|own| own.join()) {
+            .try_fold(0, |sum, thread| match thread.map(ScopedJoinHandle::join) {
                 Ok(Ok(samples)) => Ok(sum + samples?),
                 Ok(Err(panic)) => std::panic::resume_unwind(panic),
                 Err(error) => Err(Error::Usage(format!(
