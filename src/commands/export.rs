@@ -32,7 +32,7 @@ pub(crate) struct Export {
     /// Whose layout the weights are written in
     #[arg(long, value_enum)]
     layout: LayoutName,
-    /// The file to write; one that is there is replaced
+    /// The file to write; one that is there is replaced, and nothing but a file is
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Take the checkpoint with the lowest test loss, not the latest

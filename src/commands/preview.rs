@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
+use feedline::Result;
 use feedline::recipe::{CifarCnn, Resnet9};
-use feedline::{Error, Result};
 use feedline_pipeline::dataset::Dataset;
 use feedline_pipeline::{Loader, Transform};
+use feedline_trainer::replace_file;
 use feedline_trainer::run::{Sample, sheet};
 use serde_json::json;
 
@@ -82,11 +83,7 @@ impl Preview {
             let name = name.map_or_else(String::new, |own| own.get_name().to_owned());
             format!("{name}.png").into()
         });
-        std::fs::write(&path, png).map_err(|source| Error::File {
-            path: path.clone(),
-            action: "write",
-            source,
-        })?;
+        replace_file(&path, &png)?;
         output.result(
             path.display(),
             &json!({ "file": text(&path), "pictures": pictures.len() }),

@@ -68,9 +68,11 @@ pub mod nn;
 pub mod optim;
 pub mod parallel;
 mod precision;
+mod replace;
 pub mod run;
 
 pub use error::{Error, Result};
 pub use fit::{Input, Trainer};
 pub use parallel::Replicas;
 pub use precision::Precision;
+pub use replace::replace_file;

@@ -1,15 +1,16 @@
 //! Weights in the layouts of other frameworks.
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::io::{Cursor, Write};
 use std::path::Path;
 
 use candle_core::Tensor;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
 
 use crate::error::{Error, Result, file};
 use crate::nn::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Model, Relu, Sequential};
+use crate::replace_file;
 
 /// Whose layout weights are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,8 +33,7 @@ pub enum Layout {
     Keras,
 }
 
-/// Writes a network's weights to a file as another framework has them. The file appears under its name when all of it is
-/// written; one of that name is replaced then, and not before.
+/// Writes a network's weights to a file as another framework has them, by [`replace_file`]: there is all of it or none.
 ///
 /// What is no weight has to be the same there: epsilon of a [`BatchNorm`] is 0.001 here and in Keras, 0.00001 in PyTorch;
 /// [`Padding::Same`](crate::nn::Padding::Same) puts an odd pixel at the end, as Keras does, where `torch.nn.Conv2d` and
@@ -43,29 +43,44 @@ pub enum Layout {
 /// # Errors
 ///
 /// [`InvalidModel`](Error::InvalidModel) names a layer that has no counterpart there: one of your own. [`File`](Error::File)
-/// if the file can't be written.
+/// if the file can't be written, or something else than a regular file has its name.
 pub fn export(network: &Sequential, layout: Layout, path: impl AsRef<Path>) -> Result<()> {
     let (path, tensors) = (path.as_ref(), tensors(network, layout)?);
-    let mut beside = OsString::from(path);
-    // Two that export to the same file at once do not write into each other's.
-    beside.push(format!(".{}.part", std::process::id()));
-    let beside = Path::new(&beside);
-    let written = match layout {
-        Layout::PyTorch => {
-            let tensors: HashMap<_, _> = tensors.into_iter().collect();
-            candle_core::safetensors::save(&tensors, beside)
-        }
-        Layout::Keras => Tensor::write_npz(&tensors, beside),
+    let bytes = match layout {
+        Layout::PyTorch => safetensors::serialize(tensors, None).map_err(std::io::Error::other),
+        Layout::Keras => archive(&tensors),
     };
-    let moved = written
-        .map_err(std::io::Error::other)
-        .and_then(|()| File::open(beside)?.sync_all())
-        .and_then(|()| fs::rename(beside, path));
-    moved.map_err(|error| {
-        // What there is of it; that it can't be removed would say nothing new.
-        let _ = fs::remove_file(beside);
-        file("write", path)(error)
-    })
+    replace_file(path, &bytes.map_err(file("write", path))?)
+}
+
+/// An `.npz` file: NumPy's arrays in a zip archive, not compressed. In memory, as an archive that can't be completed on a
+/// full disk must be an error.
+fn archive(tensors: &[(String, Tensor)]) -> std::io::Result<Vec<u8>> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, tensor) in tensors {
+        archive.start_file(format!("{name}.npy"), options)?;
+        archive.write_all(&array_header(tensor.dims()))?;
+        let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
+        let values = values.map_err(std::io::Error::other)?;
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        archive.write_all(&bytes)?;
+    }
+    Ok(archive.finish()?.into_inner())
+}
+
+/// What stands before the numbers in NumPy's format, version 1.0. Numbers begin at a multiple of 64 bytes.
+fn array_header(shape: &[usize]) -> Vec<u8> {
+    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
+    let mut words = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sides}), }}");
+    let magic = b"\x93NUMPY\x01\x00";
+    while !(magic.len() + 2 + words.len() + 1).is_multiple_of(64) {
+        words.push(' ');
+    }
+    words.push('\n');
+    // A shape has a few numbers: the length takes less than two bytes.
+    let length = (words.len() as u16).to_le_bytes();
+    [magic, &length[..], words.as_bytes()].concat()
 }
 
 /// The weights by their names there, in the order of the layers.
@@ -151,26 +166,28 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn a_file_that_cannot_be_written_leaves_nothing_behind() {
+    fn weights_that_cannot_be_written_leave_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let network = Sequential::builder([1, 2, 2])
             .add(Flatten)
             .add(Linear::new(3));
         let network = network.build(7, &Device::Cpu).unwrap();
-        // A folder with something in it can't be replaced.
         let path = folder.path().join("weights");
-        fs::create_dir_all(path.join("other")).unwrap();
+        std::fs::create_dir(&path).unwrap();
         for layout in [Layout::PyTorch, Layout::Keras] {
             let error = export(&network, layout, &path).unwrap_err();
             assert!(error.to_string().contains("weights"), "{error}");
         }
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
-        assert_eq!(left.len(), 1, "{left:?}");
-        // A file can.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        // A file is replaced.
         let path = folder.path().join("file");
-        fs::write(&path, "earlier").unwrap();
+        std::fs::write(&path, "earlier").unwrap();
         export(&network, Layout::PyTorch, &path).unwrap();
         let read = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
         assert_eq!(read["1.weight"].dims(), [3, 4]);
+        export(&network, Layout::Keras, &path).unwrap();
+        let read = Tensor::read_npz(&path).unwrap();
+        assert_eq!(read[0].1.dims(), [4, 3]);
+        assert_eq!(read[1].1.dims(), [3]);
     }
 }
