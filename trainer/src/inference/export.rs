@@ -71,7 +71,7 @@ fn archive(tensors: &[(String, Tensor)]) -> std::io::Result<Vec<u8>> {
 
 /// What stands before the numbers in NumPy's format, version 1.0. Numbers begin at a multiple of 64 bytes.
 fn array_header(shape: &[usize]) -> Vec<u8> {
-    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
+    let sides: String = shape.iter().map(|side| format!("{side},")).collect();
     let mut words = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sides}), }}");
     let magic = b"\x93NUMPY\x01\x00";
     while !(magic.len() + 2 + words.len() + 1).is_multiple_of(64) {
