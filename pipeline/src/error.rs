@@ -43,7 +43,7 @@ pub enum Error {
     },
 
     /// An archive holds an entry that a data set never needs: a link, a path that leaves the folder.
-    #[error("{}: entry {entry:?} is refused: {reason}; nothing was unpacked, fetch the archive again from its authors", archive.display())]
+    #[error("{}: entry {entry:?} is refused: {reason}; nothing was unpacked, delete the archive and fetch it again from its authors", archive.display())]
     UnsafeArchive {
         /// The archive.
         archive: PathBuf,
@@ -54,7 +54,7 @@ pub enum Error {
     },
 
     /// Unpacking would write more than the data set's size limit.
-    #[error("{}: unpacks to more than {limit} bytes, the limit for this data set; nothing was unpacked, fetch it again from its authors", path.display())]
+    #[error("{}: unpacks to more than {limit} bytes, the limit for this data set; nothing was unpacked, delete it and fetch it again from its authors", path.display())]
     TooLarge {
         /// The compressed file.
         path: PathBuf,
@@ -299,7 +299,7 @@ impl Fault {
     fn advice(self) -> &'static str {
         match self {
             Self::Empty | Self::WrongLength | Self::DamagedCompression => {
-                "it may be a download that was cut off: fetch it again"
+                "it may be a download that was cut off: delete it and fetch it again"
             }
             Self::WrongMagic | Self::WrongDimensions => "is it a file of this data set?",
             Self::LabelOutOfRange => "is the number of classes right, and is it this data set?",

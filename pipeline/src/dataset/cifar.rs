@@ -14,6 +14,8 @@ struct Layout {
     folder: &'static str,
     archive: &'static str,
     #[cfg(feature = "download")]
+    address: &'static str,
+    #[cfg(feature = "download")]
     md5: &'static str,
     train: &'static [&'static str],
     test: &'static str,
@@ -29,6 +31,8 @@ const CIFAR10: Layout = Layout {
     name: "CIFAR-10",
     folder: "cifar-10-batches-bin",
     archive: "cifar-10-binary.tar.gz",
+    #[cfg(feature = "download")]
+    address: ADDRESS,
     #[cfg(feature = "download")]
     md5: "c32a1d4ab5d03f1284b67883e8d87530",
     train: &[
@@ -46,6 +50,8 @@ const CIFAR100: Layout = Layout {
     name: "CIFAR-100",
     folder: "cifar-100-binary",
     archive: "cifar-100-binary.tar.gz",
+    #[cfg(feature = "download")]
+    address: ADDRESS,
     #[cfg(feature = "download")]
     md5: "03b5dce01913d631647c71ecec9e9cb8",
     train: &["train.bin"],
@@ -104,7 +110,7 @@ impl Cifar10 {
     }
 
     /// As [`open`](Self::open), after fetching the archive (170 MB) into `folder` if the set isn't there. An
-    /// interrupted download is continued.
+    /// interrupted download is continued, and a damaged archive renamed to `NAME.damaged` first.
     ///
     /// # Errors
     ///
@@ -297,9 +303,68 @@ impl Layout {
     #[cfg(feature = "download")]
     fn download(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(crate::error::io_error("create it", folder))?;
-        if self.find(folder)?.is_some() {
-            return Ok(());
+        match self.find(folder) {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {}
+            // The archive can't be used. If it is not damaged, opening the set says why.
+            Err(_) if folder.join(self.archive).is_file() => {}
+            Err(error) => return Err(error),
         }
-        super::download::fetch(&[ADDRESS], self.archive, self.md5, folder)
+        super::download::fetch(&[self.address], self.archive, self.md5, folder)?;
+        Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "download"))]
+mod tests {
+    use super::super::download::tests::{Server, md5_of};
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+
+    #[test]
+    fn a_damaged_archive_is_set_aside_and_fetched_anew() {
+        let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        for (name, label) in [("train.bin", 3), ("test.bin", 7)] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(3073);
+            header.set_mode(0o644);
+            let mut record = [0; 3073];
+            record[0] = label;
+            let path = format!("set/{name}");
+            builder.append_data(&mut header, path, &record[..]).unwrap();
+        }
+        let archive = builder.into_inner().unwrap().finish().unwrap();
+        let layout = Layout {
+            folder: "set",
+            archive: "set.tar.gz",
+            address: Server::of(archive.clone()).address.leak(),
+            md5: md5_of(&archive).leak(),
+            train: &["train.bin"],
+            test: "test.bin",
+            records: (1, 1),
+            ..CIFAR10
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.tar.gz");
+        std::fs::write(&path, &archive[..archive.len() / 2]).unwrap();
+        let open = || {
+            let format = RecordFormat::CIFAR10;
+            layout.open(
+                folder.path(),
+                format,
+                Access::default(),
+                &Cifar10::CLASS_NAMES,
+            )
+        };
+        // Who only opens it is told what to do.
+        let error = open().unwrap_err().to_string();
+        assert!(
+            error.contains("set.tar.gz") && error.contains("delete it"),
+            "{error}"
+        );
+        layout.download(folder.path()).unwrap();
+        assert_eq!(open().unwrap().train.len(), 1);
+        assert_eq!(std::fs::read(&path).unwrap(), archive);
+        assert!(folder.path().join("set.tar.gz.damaged").exists());
     }
 }

@@ -1,8 +1,8 @@
-//! Downloads: resumed where they stopped, checked, and seen whole or not at all.
+//! Downloads: resumed where they stopped, checked, and seen whole or not at all. What is damaged is set aside first.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,15 +19,13 @@ const SIZE_LIMIT: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fetches `name` from the first of `addresses` that has it, into `folder`. What an earlier attempt got is continued;
-/// two processes that fetch the same file wait for each other.
+/// two processes that fetch the same file wait for each other. A file of that name which is not the published one is set
+/// aside. Returns whether there was anything to fetch.
 ///
 /// The file of an attempt that failed stays, even if it is empty: who waits for its lock would go on with a file that
 /// is no longer in the folder.
-pub(super) fn fetch(addresses: &[&str], name: &str, md5: &str, folder: &Path) -> Result<()> {
+pub(super) fn fetch(addresses: &[&str], name: &str, md5: &str, folder: &Path) -> Result<bool> {
     let destination = folder.join(name);
-    if destination.exists() {
-        return Ok(());
-    }
     let part = folder.join(format!(".{name}.part"));
     let mut file = OpenOptions::new()
         .read(true)
@@ -38,8 +36,11 @@ pub(super) fn fetch(addresses: &[&str], name: &str, md5: &str, folder: &Path) ->
         .map_err(io_error("write it", &part))?;
     file.lock().map_err(io_error("lock it", &part))?;
     if destination.exists() {
-        // Another process has fetched it while this one waited.
-        return Ok(());
+        // It is whole if another process has fetched it while this one waited.
+        if is_published(&destination, md5)? {
+            return Ok(false);
+        }
+        set_aside(&destination)?;
     }
     let agent = agent();
     let mut failed = None;
@@ -55,7 +56,7 @@ pub(super) fn fetch(addresses: &[&str], name: &str, md5: &str, folder: &Path) ->
                     file.sync_all().map_err(io_error("write it", &part))?;
                     std::fs::rename(&part, &destination)
                         .map_err(io_error("write it", &destination))?;
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(error) => {
                     let damaged = matches!(error, Error::Checksum { .. });
@@ -71,6 +72,28 @@ pub(super) fn fetch(addresses: &[&str], name: &str, md5: &str, folder: &Path) ->
         }
     }
     Err(failed.unwrap_or_else(|| download_error(name, "there is no address for it")))
+}
+
+/// Whether the file is the one that its authors published.
+fn is_published(path: &Path, md5: &str) -> Result<bool> {
+    let mut file = File::open(path).map_err(io_error("open it", path))?;
+    Ok(md5_of(&mut file, path)? == md5)
+}
+
+/// Renames a file to `NAME.damaged`, or `NAME.damaged-2` and so on if there is one: nothing of the user's is lost.
+fn set_aside(path: &Path) -> Result<()> {
+    let named = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let mut aside = named(".damaged");
+    let mut number = 2;
+    while aside.symlink_metadata().is_ok() {
+        aside = named(&format!(".damaged-{number}"));
+        number += 1;
+    }
+    std::fs::rename(path, aside).map_err(io_error("set it aside", path))
 }
 
 fn agent() -> Agent {
@@ -165,22 +188,7 @@ fn progress_bar(url: &str, start: u64, expected: Option<u64>) -> ProgressBar {
 }
 
 fn check(file: &mut File, part: &Path, destination: &Path, md5: &str) -> Result<()> {
-    let mut hasher = Md5::new();
-    let mut buffer = vec![0; 1 << 16];
-    file.seek(SeekFrom::Start(0))
-        .map_err(io_error("read it", part))?;
-    loop {
-        let count = file.read(&mut buffer).map_err(io_error("read it", part))?;
-        if count == 0 {
-            break;
-        }
-        hasher.update(&buffer[..count]);
-    }
-    let found: String = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let found = md5_of(file, part)?;
     if found == md5 {
         return Ok(());
     }
@@ -189,6 +197,22 @@ fn check(file: &mut File, part: &Path, destination: &Path, md5: &str) -> Result<
         expected: md5.to_owned(),
         found,
     })
+}
+
+fn md5_of(file: &mut File, path: &Path) -> Result<String> {
+    let mut hasher = Md5::new();
+    let mut buffer = vec![0; 1 << 16];
+    file.seek(SeekFrom::Start(0))
+        .map_err(io_error("read it", path))?;
+    loop {
+        let count = file.read(&mut buffer).map_err(io_error("read it", path))?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&buffer[..count]);
+    }
+    let digest = hasher.finalize();
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn length(file: &File, part: &Path) -> Result<u64> {
@@ -203,7 +227,7 @@ fn download_error(url: &str, reason: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::io::{BufRead, BufReader};
     use std::net::{TcpListener, TcpStream};
@@ -221,8 +245,8 @@ mod tests {
         WrongBytes,
     }
 
-    struct Server {
-        address: String,
+    pub(in super::super) struct Server {
+        pub(in super::super) address: String,
         /// The ranges that were asked for.
         ranges: Arc<Mutex<Vec<Option<usize>>>>,
     }
@@ -233,13 +257,22 @@ mod tests {
             .collect()
     }
 
-    fn md5_of(bytes: &[u8]) -> String {
+    pub(in super::super) fn md5_of(bytes: &[u8]) -> String {
         let digest = Md5::digest(bytes);
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     impl Server {
         fn start(manner: Manner) -> Self {
+            Self::serve(manner, content())
+        }
+
+        /// A proper server that has one file, whatever it is called.
+        pub(in super::super) fn of(content: Vec<u8>) -> Self {
+            Self::serve(Manner::Proper, content)
+        }
+
+        fn serve(manner: Manner, content: Vec<u8>) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = format!("http://{}/", listener.local_addr().unwrap());
             let ranges = Arc::new(Mutex::new(Vec::new()));
@@ -247,7 +280,7 @@ mod tests {
             thread::spawn(move || {
                 for stream in listener.incoming() {
                     // A client that hangs up early is no matter.
-                    let _ = Self::answer(&stream.unwrap(), manner, &log);
+                    let _ = Self::answer(&stream.unwrap(), manner, content.clone(), &log);
                 }
             });
             Self { address, ranges }
@@ -256,6 +289,7 @@ mod tests {
         fn answer(
             mut stream: &TcpStream,
             manner: Manner,
+            mut bytes: Vec<u8>,
             log: &Mutex<Vec<Option<usize>>>,
         ) -> io::Result<()> {
             let mut start = None;
@@ -273,7 +307,6 @@ mod tests {
                 log.push(start);
                 log.len() == 1
             };
-            let mut bytes = content();
             let mut head = "HTTP/1.1 200 OK".to_owned();
             match (manner, start) {
                 (Manner::Answers(status), _) => {
@@ -317,7 +350,7 @@ mod tests {
         names
     }
 
-    fn fetch_from(servers: &[&Server], folder: &Path) -> Result<()> {
+    fn fetch_from(servers: &[&Server], folder: &Path) -> Result<bool> {
         let addresses: Vec<&str> = servers
             .iter()
             .map(|server| server.address.as_str())
@@ -419,12 +452,30 @@ mod tests {
         let server = Server::start(Manner::Proper);
         thread::scope(|scope| {
             let fetch = || fetch_from(&[&server], folder.path()).unwrap();
-            scope.spawn(fetch);
-            scope.spawn(fetch);
+            let both = [scope.spawn(fetch), scope.spawn(fetch)];
+            let fetched = both.map(|thread| thread.join().unwrap());
+            assert_eq!(fetched.iter().filter(|&&own| own).count(), 1);
         });
+        assert_eq!(server.ranges.lock().unwrap().len(), 1);
         assert_eq!(
             std::fs::read(folder.path().join("set.gz")).unwrap(),
             content()
         );
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside_and_nothing_set_aside_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(Manner::Proper);
+        for rest in ["first", "second"] {
+            std::fs::write(folder.path().join("set.gz"), rest).unwrap();
+            assert!(fetch_from(&[&server], folder.path()).unwrap());
+        }
+        assert!(!fetch_from(&[&server], folder.path()).unwrap());
+        let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+        assert_eq!(read("set.gz"), content());
+        assert_eq!(read("set.gz.damaged"), b"first");
+        assert_eq!(read("set.gz.damaged-2"), b"second");
+        assert_eq!(server.ranges.lock().unwrap().len(), 2);
     }
 }

@@ -102,7 +102,8 @@ impl Mnist {
         MNIST.open(folder.as_ref(), access, &Self::CLASS_NAMES)
     }
 
-    /// As [`open`](Self::open), after fetching the files (12 MB) into `folder` if they aren't there.
+    /// As [`open`](Self::open), after fetching the files (12 MB) into `folder` if they aren't there. One that is damaged
+    /// is renamed to `NAME.damaged` first.
     ///
     /// # Errors
     ///
@@ -236,18 +237,56 @@ impl Layout {
             std::fs::create_dir_all(folder).map_err(crate::error::io_error("create it", folder))
         };
         create(folder)?;
-        match self.open(folder, Access::default(), class_names) {
-            Err(error) if is_incomplete(&error) => {}
-            result => return result,
-        }
-        let home = folder.join(self.folders[0]);
-        create(&home)?;
-        for (name, md5) in FILES.into_iter().zip(self.md5) {
-            if !exists(&either(&home, name)?)? {
-                super::download::fetch(self.addresses, &format!("{name}.gz"), md5, &home)?;
+        loop {
+            let error = match self.open(folder, Access::default(), class_names) {
+                Ok(dataset) => return Ok(dataset),
+                Err(error) => error,
+            };
+            let fetched = match is_incomplete(&error) {
+                true => {
+                    let home = folder.join(self.folders[0]);
+                    create(&home)?;
+                    self.fetch_missing(&home)?
+                }
+                false => self.fetch_damaged(&error)?,
+            };
+            // Nothing more to fetch: each file is fetched at most once.
+            if !fetched {
+                return Err(error);
             }
         }
-        self.open(folder, Access::default(), class_names)
+    }
+
+    /// Fetches the files that are not in this folder. Returns whether there were any.
+    #[cfg(feature = "download")]
+    fn fetch_missing(&self, home: &Path) -> Result<bool> {
+        let mut fetched = false;
+        for (name, md5) in FILES.into_iter().zip(self.md5) {
+            if !exists(&either(home, name)?)? {
+                let name = format!("{name}.gz");
+                fetched |= super::download::fetch(self.addresses, &name, md5, home)?;
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// Fetches the compressed file that an error is about, if it is not the published one. Returns whether it was that.
+    #[cfg(feature = "download")]
+    fn fetch_damaged(&self, error: &Error) -> Result<bool> {
+        let Error::Malformed { path, .. } = error else {
+            return Ok(false);
+        };
+        let (Some(folder), Some(found)) = (path.parent(), path.file_name()) else {
+            return Ok(false);
+        };
+        for (name, md5) in FILES.into_iter().zip(self.md5) {
+            let compressed = format!("{name}.gz");
+            // The error may be about what was unpacked.
+            if (found == name || *found == *compressed) && folder.join(&compressed).is_file() {
+                return super::download::fetch(self.addresses, &compressed, md5, folder);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -270,5 +309,71 @@ fn either(folder: &Path, name: &str) -> Result<PathBuf> {
         Ok(compressed)
     } else {
         Ok(folder.join(name))
+    }
+}
+
+#[cfg(all(test, feature = "download"))]
+mod tests {
+    use super::super::download::tests::{Server, md5_of};
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+
+    #[test]
+    fn a_damaged_file_is_set_aside_and_fetched_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut served = Vec::new();
+        for ((name, count), own) in FILES
+            .into_iter()
+            .zip([60_000, 60_000, 10_000, 10_000])
+            .zip(0..)
+        {
+            let labels = &MNIST.labels[own / 2];
+            if own == 1 {
+                let mut bytes = [&[0, 0, 8, 1][..], &u32::to_be_bytes(count), labels].concat();
+                bytes.resize(8 + count as usize, 0);
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(&bytes).unwrap();
+                served = encoder.finish().unwrap();
+                continue;
+            }
+            let (start, length) = match own % 2 {
+                0 => (
+                    [0x0803, count, 28, 28].map(u32::to_be_bytes).concat(),
+                    16 + 784 * count,
+                ),
+                _ => (
+                    [&[0, 0, 8, 1][..], &u32::to_be_bytes(count), labels].concat(),
+                    8 + count,
+                ),
+            };
+            let mut file = std::fs::File::create(folder.path().join(name)).unwrap();
+            file.write_all(&start).unwrap();
+            file.set_len(length.into()).unwrap();
+        }
+        let addresses: Vec<&'static str> = vec![Server::of(served.clone()).address.leak()];
+        let mut md5 = [""; 4];
+        md5[1] = md5_of(&served).leak();
+        let layout = Layout {
+            addresses: addresses.leak(),
+            md5,
+            ..MNIST
+        };
+        let path = folder.path().join("train-labels-idx1-ubyte.gz");
+        // Cut off, empty, and what a server says instead of a file.
+        for damaged in [&served[..served.len() / 2], b"", b"<html>"] {
+            std::fs::write(&path, damaged).unwrap();
+            let open = || layout.open(folder.path(), Access::default(), &Mnist::CLASS_NAMES);
+            let error = open().unwrap_err().to_string();
+            assert!(error.contains("labels-idx1-ubyte.gz"), "{error}");
+            layout.download(folder.path(), &Mnist::CLASS_NAMES).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), served);
+        }
+        assert!(
+            folder
+                .path()
+                .join("train-labels-idx1-ubyte.gz.damaged-3")
+                .exists()
+        );
     }
 }
