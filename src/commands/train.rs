@@ -1,7 +1,7 @@
 //! `feedline train`
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -131,9 +131,15 @@ impl Train {
             Some(folder) => (folder, false),
             None => (free_folder(Path::new("runs"), self.model)?, true),
         };
-        training
-            .checkpoints
-            .get_or_insert(folder.join("checkpoints"));
+        if training.replicas()?.on_gpus() && training.checkpoints.is_none() {
+            // The trainer refuses them there.
+            let words = "no checkpoints: GPUs can't make them yet, so the weights are not kept";
+            let _ = writeln!(std::io::stderr().lock(), "warning: {words}");
+        } else {
+            training
+                .checkpoints
+                .get_or_insert(folder.join("checkpoints"));
+        }
         training.record = Some(folder.clone());
         let fitted = training.job(&dataset, &recipe, model).and_then(|job| {
             output.words(&job)?;

@@ -44,6 +44,12 @@ impl Record {
         })
     }
 
+    /// Whether the run was there, with an epoch.
+    pub(super) fn has_epochs(&self) -> bool {
+        let metrics = std::fs::metadata(self.path.join("metrics.jsonl"));
+        self.resumed && metrics.is_ok_and(|own| own.len() > 0)
+    }
+
     fn with_folder<T>(
         &self,
         work: impl FnOnce(&mut RunFolder) -> TrainerResult<T>,
@@ -59,8 +65,12 @@ impl Record {
     }
 
     /// Draws everything, and returns where the report is.
-    pub(super) fn finish(&self, history: &History, evaluation: &Evaluation) -> Result<PathBuf> {
-        Ok(self.with_folder(|folder| folder.finish(history, Some(evaluation)))?)
+    pub(super) fn finish(
+        &self,
+        history: &History,
+        evaluation: Option<&Evaluation>,
+    ) -> Result<PathBuf> {
+        Ok(self.with_folder(|folder| folder.finish(history, evaluation))?)
     }
 }
 

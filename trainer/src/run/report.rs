@@ -22,6 +22,9 @@ const REPORT: &str = "report.html";
 struct Confusion {
     classes: Vec<String>,
     confusion: Vec<Vec<u64>>,
+    /// After which epoch, from 1; 0 if that is not known.
+    #[serde(default)]
+    epoch: u64,
 }
 
 impl RunFolder {
@@ -65,6 +68,7 @@ impl RunFolder {
                 let kept = Confusion {
                     classes: evaluation.classes.clone(),
                     confusion: evaluation.confusion.clone(),
+                    epoch: self.last,
                 };
                 write(
                     &path,
@@ -109,9 +113,12 @@ pub fn report(path: impl AsRef<Path>) -> Result<PathBuf> {
     draw("curves", "Curves", curves::svg(&rows))?;
     let evaluation_path = path.join(EVALUATION);
     let mut confused = None;
+    let mut outdated = None;
     if let Some(bytes) = read(&evaluation_path)? {
         let kept: Confusion =
             serde_json::from_slice(&bytes).map_err(file("understand", &evaluation_path))?;
+        let last = rows.last().map_or(0, |row| row.epoch);
+        outdated = (1..last).contains(&kept.epoch).then_some(kept.epoch);
         let evaluation = Evaluation {
             classes: kept.classes,
             confusion: kept.confusion,
@@ -154,6 +161,7 @@ pub fn report(path: impl AsRef<Path>) -> Result<PathBuf> {
         config: &config,
         rows: &rows,
         evaluation: confused.as_ref(),
+        outdated,
         pictures: &pictures,
     });
     let report = path.join(REPORT);
