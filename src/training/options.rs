@@ -107,7 +107,7 @@ pub enum OptimizerName {
     Adam,
     /// SGD with Nesterov's momentum of 0.9: wants its learning rate and schedule chosen with care, and can end better
     Sgd,
-    /// Muon, and Adam for what is no matrix: learns most from an epoch, and takes longer for it
+    /// Muon, and Adam for what is no matrix: gets further in few epochs, and takes longer for each
     Muon,
 }
 
