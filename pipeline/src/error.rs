@@ -299,7 +299,7 @@ impl Fault {
     fn advice(self) -> &'static str {
         match self {
             Self::Empty | Self::WrongLength | Self::DamagedCompression => {
-                "it may be a download that was cut off: fetch it again"
+                "it may be a download that was cut off: remove it, and fetch it again"
             }
             Self::WrongMagic | Self::WrongDimensions => "is it a file of this data set?",
             Self::LabelOutOfRange => "is the number of classes right, and is it this data set?",

@@ -116,6 +116,7 @@ impl Train {
         };
         let usual = self.model.usual_data();
         let dataset = choice.open(usual, &usual_folder(), self.training.download)?;
+        self.model.check(&dataset)?;
         let mut recipe = self.model.recipe(&self.cifar_cnn, &self.resnet9);
         if matches!(
             choice,
@@ -143,6 +144,10 @@ impl Train {
         training.record = Some(folder.clone());
         let fitted = training.job(&dataset, &recipe, model).and_then(|job| {
             output.words(&job)?;
+            let run = folder.display();
+            output.words(format_args!(
+                "recorded in {run}; if it is stopped, the same options with --record {run} --resume go on"
+            ))?;
             match output.is_json() {
                 true => job.callback(Lines).fit(),
                 false => job.fit(),

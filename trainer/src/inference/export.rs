@@ -1,7 +1,6 @@
 //! Weights in the layouts of other frameworks.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::Path;
@@ -46,19 +45,27 @@ pub enum Layout {
 /// if the file can't be written.
 pub fn export(network: &Sequential, layout: Layout, path: impl AsRef<Path>) -> Result<()> {
     let (path, tensors) = (path.as_ref(), tensors(network, layout)?);
+    // Through links, and in the place of nothing but a file: a device would be gone.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(path).is_ok_and(|own| !own.is_file()) {
+        let reason = std::io::Error::other("it is there, and no file");
+        return Err(file("write", path)(reason));
+    }
     let mut beside = OsString::from(path);
     // Two that export to the same file at once do not write into each other's.
     beside.push(format!(".{}.part", std::process::id()));
     let beside = Path::new(&beside);
     let written = match layout {
         Layout::PyTorch => {
-            let tensors: HashMap<_, _> = tensors.into_iter().collect();
-            candle_core::safetensors::save(&tensors, beside)
+            // Not by a function that gives the file rights of its own.
+            let bytes = safetensors::serialize(tensors, None);
+            bytes
+                .map_err(std::io::Error::other)
+                .and_then(|bytes| fs::write(beside, bytes))
         }
-        Layout::Keras => Tensor::write_npz(&tensors, beside),
+        Layout::Keras => Tensor::write_npz(&tensors, beside).map_err(std::io::Error::other),
     };
     let moved = written
-        .map_err(std::io::Error::other)
         .and_then(|()| File::open(beside)?.sync_all())
         .and_then(|()| fs::rename(beside, path));
     moved.map_err(|error| {
