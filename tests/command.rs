@@ -160,7 +160,13 @@ fn what_was_trained_predicts_is_exported_and_reported() {
     let printed = done(folder, &format!("{TRAIN} --epochs 1"));
     assert!(printed.ends_with("runs/cifar-cnn-1/report.html\n"));
     let run = folder.join("runs/cifar-cnn-1");
-    for name in ["report.html", "confusion.png", "samples.png", "filters.png"] {
+    for name in [
+        "report.html",
+        "confusion.png",
+        "samples.png",
+        "filters.png",
+        "timeline.svg",
+    ] {
         assert!(run.join(name).exists(), "{name}");
     }
 

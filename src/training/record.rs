@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use feedline_trainer::Result as TrainerResult;
-use feedline_trainer::fit::{Callback, EpochRecord, History, Run};
+use feedline_trainer::fit::{Callback, EpochRecord, History, Run, TrainedStep};
 use feedline_trainer::run::{Evaluation, RunFolder};
 
 use crate::config::Config;
@@ -75,8 +75,12 @@ impl Record {
 }
 
 impl Callback for Record {
-    fn begin(&mut self, _: &Run) -> TrainerResult<()> {
-        self.with_folder(|_| Ok(()))
+    fn begin(&mut self, run: &Run) -> TrainerResult<()> {
+        self.with_folder(|folder| folder.begin(run))
+    }
+
+    fn step(&mut self, step: &TrainedStep) -> TrainerResult<()> {
+        self.with_folder(|folder| folder.step(step))
     }
 
     fn resumed(&mut self, record: &EpochRecord) -> TrainerResult<ControlFlow<()>> {
@@ -84,7 +88,6 @@ impl Callback for Record {
     }
 
     fn epoch(&mut self, record: &EpochRecord) -> TrainerResult<ControlFlow<()>> {
-        self.with_folder(|folder| folder.epoch(record))?;
-        Ok(ControlFlow::Continue(()))
+        self.with_folder(|folder| Callback::epoch(folder, record))
     }
 }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::Clock;
 use super::html::{self, Page, Picture};
 use super::{
     CONFIG, Evaluation, METRICS, RunFolder, Span, confusion, curves, metrics, raster, sheet,
     timeline, write,
 };
 use crate::error::{Result, file};
-use crate::fit::History;
+use crate::fit::{History, TrainedStep};
 
 const EVALUATION: &str = "evaluation.json";
 const REPORT: &str = "report.html";
@@ -40,6 +41,25 @@ impl RunFolder {
         )
     }
 
+    /// Begins to note what runs when.
+    pub(crate) fn start_clock(&mut self) {
+        self.clock = Some(Clock::new());
+    }
+
+    /// A step was made.
+    pub(crate) fn note_step(&mut self, step: &TrainedStep) {
+        if let Some(clock) = &mut self.clock {
+            clock.step(step.epoch, step.duration, step.data_wait);
+        }
+    }
+
+    /// An epoch is over, with its evaluation.
+    pub(crate) fn note_evaluation(&mut self) {
+        if let Some(clock) = &mut self.clock {
+            clock.evaluated();
+        }
+    }
+
     /// Writes epochs that [`epoch`](Self::epoch) was not called for, draws all pictures and writes `report.html`, whose
     /// path it returns. Can be called again.
     ///
@@ -60,6 +80,9 @@ impl RunFolder {
             .filter(|record| record.epoch + 1 > last)
         {
             self.epoch(record)?;
+        }
+        if let Some(clock) = &self.clock {
+            self.timeline(&clock.spans())?;
         }
         if let Some(evaluation) = evaluation {
             evaluation.check()?;
