@@ -1,6 +1,8 @@
 //! What is kept of a run's settings, in its folder's `config.json`: all that its network needs to be used again.
 
+use std::fmt;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -181,22 +183,26 @@ impl Config {
     /// Checks that a run may be gone on with under other settings: network, data, seed, preprocessing
     /// and the folder of checkpoints must be the same.
     pub(crate) fn check_resumed(&self, run: &Path, now: &Self) -> Result<()> {
-        let differs = [
-            ("network", self.model != now.model),
-            ("data", self.data != now.data),
-            ("seed", self.seed != now.seed),
-            ("preprocessing", self.preprocessing != now.preprocessing),
-            (
-                "folder of checkpoints",
-                self.checkpoints.is_some() && self.checkpoints != now.checkpoints,
-            ),
+        fn words<T: fmt::Debug>(what: &'static str, before: &T, now: &T) -> [String; 3] {
+            [what.into(), format!("{before:?}"), format!("{now:?}")]
+        }
+        let mut settings = vec![
+            words("network", &self.model, &now.model),
+            words("data", &self.data, &now.data),
+            words("seed", &self.seed, &now.seed),
+            words("preprocessing", &self.preprocessing, &now.preprocessing),
         ];
-        match differs.into_iter().find(|(_, differs)| *differs) {
+        if self.checkpoints.is_some() {
+            let folders = [&self.checkpoints, &now.checkpoints];
+            let [before, now] = folders.map(|own| own.clone().unwrap_or_default());
+            settings.push(words("folder of checkpoints", &before, &now));
+        }
+        match settings.into_iter().find(|[_, before, now]| before != now) {
             None => Ok(()),
-            Some((what, _)) => Err(Error::Run {
+            Some([what, before, now]) => Err(Error::Run {
                 run: run.to_owned(),
                 reason: format!(
-                    "it can't be gone on with, as its {what} is not that of these options; its config.json has what it was"
+                    "it can't be gone on with, as its {what} was {before} and is now {now}"
                 ),
             }),
         }
@@ -236,10 +242,19 @@ impl Trained {
                     refuse("it was made without checkpoints, so its weights are not kept")
                 })?;
                 let folder = path.join(folder);
-                let found = match best {
-                    true => checkpoint::best(&folder)?,
-                    false => checkpoint::latest(&folder)?,
+                let (found, damaged) = match best {
+                    true => (checkpoint::best(&folder)?, Vec::new()),
+                    false => checkpoint::latest_whole(&folder)?,
                 };
+                for own in damaged {
+                    // Nothing can be done where nobody listens.
+                    let _ = writeln!(
+                        std::io::stderr().lock(),
+                        "warning: passing over the checkpoint {}: {}",
+                        own.path.display(),
+                        own.reason
+                    );
+                }
                 let none =
                     || refuse("it has no checkpoint yet: the first one is made after an epoch");
                 (config, found.ok_or_else(none)?)

@@ -16,6 +16,17 @@ pub enum Error {
     #[error(transparent)]
     Pipeline(#[from] feedline_pipeline::Error),
 
+    /// Some of the pictures that were named.
+    #[error("{count} of {of} pictures can't be predicted:\n{reasons}")]
+    Pictures {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        of: usize,
+        /// What is wrong with each, a line for each.
+        reasons: String,
+    },
+
     /// Training, a checkpoint, a picture or a report that failed.
     #[error(transparent)]
     Trainer(#[from] feedline_trainer::Error),

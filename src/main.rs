@@ -89,7 +89,10 @@ fn fail(error: &Error, output: &Output) -> ExitCode {
             "`feedline data fetch NAME` fetches it, and --data takes it from another folder";
         let _ = writeln!(stderr, "{advice}");
     }
-    let _ = output.error(error);
+    // Of pictures the result has said it.
+    if !matches!(error, Error::Pictures { .. }) {
+        let _ = output.error(error);
+    }
     match error {
         Error::Usage(_) => ExitCode::from(2),
         _ => ExitCode::FAILURE,

@@ -197,7 +197,12 @@ pub struct CifarCnn {
     #[arg(long, value_enum, default_value_t)]
     pub augmentation: Augmentation,
     /// Share of features that each dropout drops in training, from 0 to below 1; against learning pictures by heart
-    #[arg(long, value_name = "RATE", default_value_t = 0.5)]
+    #[arg(
+        long,
+        value_name = "RATE",
+        default_value_t = 0.5,
+        allow_negative_numbers = true
+    )]
     pub dropout: f32,
 }
 

@@ -45,6 +45,11 @@ fn words(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
+/// What it printed, whatever it did.
+fn run_words(folder: &Path, arguments: &str) -> String {
+    words(&run(folder, arguments))
+}
+
 /// What it printed, if it did what it was told.
 fn done(folder: &Path, arguments: &str) -> String {
     let output = run(folder, arguments);
@@ -106,6 +111,9 @@ fn wrong_usage_ends_with_2() {
         "train --model mnist-cnn --augmentation color",
         "train --model cifar-cnn --data generated=7",
         "train --model softmax --resume",
+        "train --model softmax --data generated=50",
+        "data preview generated --augment mnist-cnn",
+        "predict run picture.png --top 0",
         "data info",
         "data info imagenet",
         "data preview generated --count 101",
@@ -140,7 +148,6 @@ fn what_is_not_there_is_said_in_words() {
     let said = failed(folder.path(), "data info mnist");
     assert!(said.contains("feedline data fetch"), "{said}");
     // What can't begin leaves no folder for a run behind.
-    failed(folder.path(), "train --model softmax --data generated=50");
     let said = failed(folder.path(), &format!("{TRAIN} --learning-rate -1"));
     assert!(said.contains("learning rate"), "{said}");
     assert_eq!(fs::read_dir(folder.path().join("runs")).unwrap().count(), 0);
@@ -153,7 +160,13 @@ fn what_was_trained_predicts_is_exported_and_reported() {
     let printed = done(folder, &format!("{TRAIN} --epochs 1"));
     assert!(printed.ends_with("runs/cifar-cnn-1/report.html\n"));
     let run = folder.join("runs/cifar-cnn-1");
-    for name in ["report.html", "confusion.png", "samples.png", "filters.png"] {
+    for name in [
+        "report.html",
+        "confusion.png",
+        "samples.png",
+        "filters.png",
+        "timeline.svg",
+    ] {
         assert!(run.join(name).exists(), "{name}");
     }
 
@@ -192,11 +205,36 @@ fn what_was_trained_predicts_is_exported_and_reported() {
     assert_eq!(printed.matches('%').count(), 3);
     let said = failed(folder, "predict runs/cifar-cnn-1 one.png three.png");
     assert!(said.contains("three.png"), "{said}");
+    // The other one is predicted all the same.
+    let output = run_words(folder, "predict runs/cifar-cnn-1 three.png two.png");
+    assert!(output.starts_with("two.png  "), "{output}");
 
     for (layout, name) in [("pytorch", "w.safetensors"), ("keras", "w.npz")] {
         let arguments = format!("export runs/cifar-cnn-1 --best --layout {layout} -o {name}");
         assert_eq!(json(folder, &arguments)["numbers"], 1_068_810);
         assert!(folder.join(name).metadata().unwrap().len() > 4 * 1_068_810);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        // A link is followed, and what is no file stays what it is.
+        symlink("w.npz", folder.join("link.npz")).unwrap();
+        fs::write(folder.join("w.npz"), b"").unwrap();
+        let export = "export runs/cifar-cnn-1 --layout";
+        done(folder, &format!("{export} keras -o link.npz"));
+        assert!(folder.join("link.npz").is_symlink());
+        assert!(folder.join("w.npz").metadata().unwrap().len() > 4 * 1_068_810);
+        let said = failed(folder, &format!("{export} keras -o runs"));
+        assert!(said.contains("no file"), "{said}");
+        let mode = |name: &str| folder.join(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode("w.npz"), mode("w.safetensors"));
+        // Paths need not be Unicode.
+        use std::os::unix::ffi::OsStrExt;
+        let odd = folder.join(std::ffi::OsStr::from_bytes(b"odd\xff.png"));
+        fs::copy(folder.join("one.png"), &odd).unwrap();
+        let predict = ["predict", "runs/cifar-cnn-1"];
+        let output = feedline(folder).args(predict).arg(&odd).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     }
 
     fs::remove_file(run.join("report.html")).unwrap();

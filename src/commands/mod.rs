@@ -15,9 +15,11 @@ pub(crate) use output::{Output, text};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use feedline::Recipe;
 use feedline::data::DataName;
 use feedline::recipe::{CifarCnn, Resnet9};
+use feedline::{Error, Recipe, Result};
+use feedline_pipeline::Shape;
+use feedline_pipeline::dataset::Dataset;
 
 /// Where data sets are looked for that are named without a folder.
 fn usual_folder() -> PathBuf {
@@ -43,6 +45,35 @@ impl ModelName {
         match self {
             Self::Softmax | Self::MnistCnn => DataName::Mnist,
             Self::CifarCnn | Self::Resnet9 => DataName::Cifar10,
+        }
+    }
+
+    /// Refuses a data set whose pictures the network does not take.
+    fn check(self, dataset: &Dataset) -> Result<()> {
+        let shape = dataset.train.shape();
+        let (fits, expected, other) = match self {
+            Self::Softmax | Self::MnistCnn => (
+                shape == Shape::new(1, 28, 28),
+                "1x28x28, as MNIST's",
+                "cifar-cnn and resnet9 take larger ones in colour",
+            ),
+            Self::CifarCnn => (
+                shape.channels == 3 && shape.height >= 24 && shape.width >= 24,
+                "3x24x24 or larger, as CIFAR-10's",
+                "softmax and mnist-cnn take those of MNIST",
+            ),
+            Self::Resnet9 => (
+                shape == Shape::new(3, 32, 32),
+                "3x32x32, as CIFAR-10's",
+                "softmax and mnist-cnn take those of MNIST",
+            ),
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(Error::Usage(format!(
+                "the network is for pictures of {expected}; {} has {shape}: {other}",
+                dataset.name
+            ))),
         }
     }
 

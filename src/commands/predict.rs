@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
-use feedline::Result;
+use clap::{Args, value_parser};
 use feedline::config::Trained;
+use feedline::{Error, Result};
 use feedline_pipeline::source::Concat;
 use feedline_trainer::Input;
 use feedline_trainer::inference::{self, Prediction};
@@ -23,7 +23,9 @@ Examples:
 /// Say what is on pictures, by a network that was trained
 ///
 /// Prints the likeliest classes of each PNG file with their probabilities. Pictures are brought to the size and the colours
-/// that the network was trained on, and then changed as in training's tests. MNIST's digits are white on black.
+/// that the network was trained on, whatever their proportions, and then changed as in training's tests; what is transparent has
+/// the colour that is stored there. MNIST's digits are white on black. Pictures that can't be read are named at the end, and
+/// make the exit code 1.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Predict {
@@ -37,24 +39,38 @@ pub(crate) struct Predict {
     #[arg(long)]
     best: bool,
     /// How many classes to print for each picture
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    top: usize,
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u16).range(1..))]
+    top: u16,
 }
 
 impl Predict {
     pub(crate) fn run(&self, output: &Output) -> Result<()> {
         let trained = Trained::read(&self.run, self.best)?;
         let config = &trained.config;
-        let pictures = self.pictures.iter();
-        let pictures = pictures.map(|path| inference::picture(path, config.shape()));
-        let source = Concat::new(pictures.collect::<Result<_, _>>()?)?;
-        let input = Input::new(Arc::new(source), config.preprocessing.test.clone());
-        let predictions = inference::predict(&trained.network, input)?;
+        // One that can't be read does not keep the others from being predicted.
+        let (mut good, mut pictures, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        for path in &self.pictures {
+            match inference::picture(path, config.shape()) {
+                Ok(picture) => {
+                    good.push(path);
+                    pictures.push(picture);
+                }
+                Err(error) => faults.push((path, error)),
+            }
+        }
+        let predictions = match pictures.is_empty() {
+            true => Vec::new(),
+            false => {
+                let source = Arc::new(Concat::new(pictures)?);
+                let input = Input::new(source, config.preprocessing.test.clone());
+                inference::predict(&trained.network, input)?
+            }
+        };
 
         let classes = &config.data.classes;
         let mut words = String::new();
         let mut values = Vec::new();
-        for (path, prediction) in self.pictures.iter().zip(&predictions) {
+        for (path, prediction) in good.into_iter().zip(&predictions) {
             let _ = write!(words, "{}", path.display());
             let mut likeliest = Vec::new();
             for class in self.likeliest(prediction) {
@@ -67,11 +83,28 @@ impl Predict {
             words.push('\n');
             values.push(json!({ "picture": text(path), "classes": likeliest }));
         }
-        let value = json!({
+        for (path, error) in &faults {
+            values.push(json!({ "picture": text(path), "error": error.to_string() }));
+        }
+        let mut value = json!({
             "checkpoint": text(trained.checkpoint.path()),
             "pictures": Value::from(values),
         });
-        output.result(words.trim_end(), &value)
+        let fault = (!faults.is_empty()).then(|| {
+            let reasons = faults.iter().map(|(_, error)| error.to_string());
+            Error::Pictures {
+                count: faults.len(),
+                of: self.pictures.len(),
+                reasons: reasons.collect::<Vec<_>>().join("\n"),
+            }
+        });
+        if let Some(fault) = &fault {
+            value["error"] = fault.to_string().into();
+        }
+        if !predictions.is_empty() || output.is_json() {
+            output.result(words.trim_end(), &value)?;
+        }
+        fault.map_or(Ok(()), Err)
     }
 
     /// The likeliest classes, the first one first.
@@ -79,7 +112,7 @@ impl Predict {
         let probabilities = &prediction.probabilities;
         let mut classes: Vec<usize> = (0..probabilities.len()).collect();
         classes.sort_by(|&one, &other| probabilities[other].total_cmp(&probabilities[one]));
-        classes.truncate(self.top);
+        classes.truncate(self.top.into());
         classes
     }
 }

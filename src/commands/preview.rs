@@ -97,6 +97,7 @@ impl Preview {
         };
         let transform = match self.augment {
             Some(model) => {
+                model.check(dataset)?;
                 let usual = Usual::parse_from::<[&str; 0], &str>([]);
                 model.recipe(&usual.cifar_cnn, &usual.resnet9).train
             }

@@ -1,7 +1,7 @@
 //! `feedline train`
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -116,6 +116,7 @@ impl Train {
         };
         let usual = self.model.usual_data();
         let dataset = choice.open(usual, &usual_folder(), self.training.download)?;
+        self.model.check(&dataset)?;
         let mut recipe = self.model.recipe(&self.cifar_cnn, &self.resnet9);
         if matches!(
             choice,
@@ -131,12 +132,22 @@ impl Train {
             Some(folder) => (folder, false),
             None => (free_folder(Path::new("runs"), self.model)?, true),
         };
-        training
-            .checkpoints
-            .get_or_insert(folder.join("checkpoints"));
+        if training.replicas()?.on_gpus() && training.checkpoints.is_none() {
+            // The trainer refuses them there.
+            let words = "no checkpoints: GPUs can't make them yet, so the weights are not kept";
+            let _ = writeln!(std::io::stderr().lock(), "warning: {words}");
+        } else {
+            training
+                .checkpoints
+                .get_or_insert(folder.join("checkpoints"));
+        }
         training.record = Some(folder.clone());
         let fitted = training.job(&dataset, &recipe, model).and_then(|job| {
             output.words(&job)?;
+            let run = folder.display();
+            output.words(format_args!(
+                "recorded in {run}; if it is stopped, the same options with --record {run} --resume go on"
+            ))?;
             match output.is_json() {
                 true => job.callback(Lines).fit(),
                 false => job.fit(),

@@ -1,8 +1,9 @@
 //! A run that is ready to begin.
 
 use std::fmt;
+use std::io::Write;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use feedline_pipeline::dataset::Dataset;
@@ -100,6 +101,15 @@ impl Training {
             trainer = trainer.callback(EarlyStopping::new(patience.get()));
         }
         if let Some(folder) = self.checkpoints() {
+            if self.resume && record.as_ref().is_some_and(Record::has_epochs) && !is_begun(&folder)
+            {
+                // Nothing can be done where nobody listens.
+                let _ = writeln!(
+                    std::io::stderr().lock(),
+                    "warning: {} has no checkpoint, so the run begins anew with its first epoch",
+                    folder.display()
+                );
+            }
             let checkpoints = Checkpoints::in_folder(folder).keep_last(3).keep_best(true);
             trainer = trainer.checkpoints(checkpoints).resume(self.resume);
         }
@@ -118,7 +128,12 @@ impl Training {
         })
     }
 
-    fn replicas(&self) -> Result<Replicas> {
+    /// Where these options have it trained.
+    ///
+    /// # Errors
+    ///
+    /// If there are not as many GPUs as asked for.
+    pub fn replicas(&self) -> Result<Replicas> {
         let replicas = match (self.gpus, self.replicas) {
             (Some(count), _) => Replicas::gpu_count(count.get())?,
             (None, Some(count)) => Replicas::cpu(count.get())?,
@@ -191,8 +206,15 @@ where
         let (mut evaluation, mut report) = (None, None);
         if let Some(record) = self.record {
             let classes = self.dataset.class_names;
-            let evaluated = inference::evaluate(&fitted.model, test, classes)?;
-            report = Some(record.finish(&fitted.history, &evaluated)?);
+            let evaluated = match inference::evaluate(&fitted.model, test, classes) {
+                Ok(evaluated) => evaluated,
+                Err(error) => {
+                    // What there is, is drawn first.
+                    record.finish(&fitted.history, None)?;
+                    return Err(error.into());
+                }
+            };
+            report = Some(record.finish(&fitted.history, Some(&evaluated))?);
             evaluation = Some(evaluated);
         }
         Ok(Outcome {
@@ -202,6 +224,13 @@ where
             report,
         })
     }
+}
+
+/// Whether there is a checkpoint in the folder.
+fn is_begun(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = entries.map(|own| own.file_name());
+    names.any(|own| own.to_string_lossy().starts_with("step-"))
 }
 
 /// The options as JSON, with numbers as they were given: in the shortest digits that are the same `f32`.

@@ -62,18 +62,28 @@ pub struct Training {
     pub schedule: Option<ScheduleName>,
     /// Shrink all weights by this times the learning rate at each step, which keeps a network from relying on a few large
     /// ones: about 0.01 with Adam and Muon, 0.0005 with SGD. Too much, and it learns nothing
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
     pub weight_decay: f32,
     /// Spread this share of each label over all classes, such as 0.1: a network that may not be quite certain usually
     /// answers better. The training loss then stays above 0
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
     pub label_smoothing: f32,
     /// Test, and keep, the average of the weights over about 1 / (1 - DECAY) steps, such as 0.999: calmer than the last
     /// ones, and usually better. Wants several times as many steps
-    #[arg(long, value_name = "DECAY")]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
     pub weight_averaging: Option<f32>,
     /// Shorten gradients that are longer than this, such as 1: one odd batch then can't throw the weights far away
-    #[arg(long, value_name = "LENGTH")]
+    #[arg(long, value_name = "LENGTH", allow_negative_numbers = true)]
     pub clip: Option<f32>,
     /// End early when the test loss has not been lower than its best for this many epochs. The figure is then a little
     /// flattered, as the test set has had its say
@@ -94,7 +104,12 @@ pub struct Training {
     #[serde(skip)]
     pub record: Option<PathBuf>,
     /// What weights, order, augmentation and dropout follow from: the same seed repeats a run to the bit
-    #[arg(long, value_name = "N", default_value_t = 42)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 42,
+        allow_negative_numbers = true
+    )]
     pub seed: u64,
 }
 
@@ -107,7 +122,7 @@ pub enum OptimizerName {
     Adam,
     /// SGD with Nesterov's momentum of 0.9: wants its learning rate and schedule chosen with care, and can end better
     Sgd,
-    /// Muon, and Adam for what is no matrix: learns most from an epoch, and takes longer for it
+    /// Muon, and Adam for what is no matrix: gets further in few epochs, and takes longer for each
     Muon,
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use feedline_trainer::Result as TrainerResult;
-use feedline_trainer::fit::{Callback, EpochRecord, History, Run};
+use feedline_trainer::fit::{Callback, EpochRecord, History, Run, TrainedStep};
 use feedline_trainer::run::{Evaluation, RunFolder};
 
 use crate::config::Config;
@@ -44,6 +44,12 @@ impl Record {
         })
     }
 
+    /// Whether the run was there, with an epoch.
+    pub(super) fn has_epochs(&self) -> bool {
+        let metrics = std::fs::metadata(self.path.join("metrics.jsonl"));
+        self.resumed && metrics.is_ok_and(|own| own.len() > 0)
+    }
+
     fn with_folder<T>(
         &self,
         work: impl FnOnce(&mut RunFolder) -> TrainerResult<T>,
@@ -59,14 +65,22 @@ impl Record {
     }
 
     /// Draws everything, and returns where the report is.
-    pub(super) fn finish(&self, history: &History, evaluation: &Evaluation) -> Result<PathBuf> {
-        Ok(self.with_folder(|folder| folder.finish(history, Some(evaluation)))?)
+    pub(super) fn finish(
+        &self,
+        history: &History,
+        evaluation: Option<&Evaluation>,
+    ) -> Result<PathBuf> {
+        Ok(self.with_folder(|folder| folder.finish(history, evaluation))?)
     }
 }
 
 impl Callback for Record {
-    fn begin(&mut self, _: &Run) -> TrainerResult<()> {
-        self.with_folder(|_| Ok(()))
+    fn begin(&mut self, run: &Run) -> TrainerResult<()> {
+        self.with_folder(|folder| folder.begin(run))
+    }
+
+    fn step(&mut self, step: &TrainedStep) -> TrainerResult<()> {
+        self.with_folder(|folder| folder.step(step))
     }
 
     fn resumed(&mut self, record: &EpochRecord) -> TrainerResult<ControlFlow<()>> {
@@ -74,7 +88,6 @@ impl Callback for Record {
     }
 
     fn epoch(&mut self, record: &EpochRecord) -> TrainerResult<ControlFlow<()>> {
-        self.with_folder(|folder| folder.epoch(record))?;
-        Ok(ControlFlow::Continue(()))
+        self.with_folder(|folder| Callback::epoch(folder, record))
     }
 }

@@ -99,7 +99,9 @@ pub enum Error {
 
     /// The loss is not a number any more.
     #[error(
-        "the loss is {loss} in step {step} of epoch {epoch}: training has diverged; lower the learning rate, or look for values in the data that are not finite"
+        "the loss is {loss} in step {} of epoch {}: training has diverged; lower the learning rate, or look for values in the data that are not finite",
+        step + 1,
+        epoch + 1
     )]
     Diverged {
         /// The epoch, from 0.

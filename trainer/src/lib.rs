@@ -43,7 +43,7 @@
 //! | [`checkpoint`] | what a run needs to go on after it was stopped, in a folder; and the weights in it |
 //! | [`nn`] | layers, networks made of them, and the trait [`Model`](nn::Model) for one of your own |
 //! | [`engine`] | what trains a [`Sequential`](nn::Sequential) on the CPU: for a training loop of your own |
-//! | [`models`] | three networks that are ready to train |
+//! | [`models`] | networks that are ready to train |
 //! | [`optim`] | Adam, SGD and Muon, the trait [`Optimizer`](optim::Optimizer), and schedules of the learning rate |
 //! | [`parallel`] | [`Replicas`]: the same code on several devices, each with its own threads |
 //! | [`collective`] | how replicas talk: sums, broadcasts and barriers that fail instead of hanging, and sums of gradients while they are still computed |

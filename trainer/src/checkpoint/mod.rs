@@ -124,7 +124,7 @@ pub fn load(folder: impl AsRef<Path>) -> Result<Checkpoint> {
 /// [`Error::Checkpoint`] if the folder can't be read, if all in it are damaged, or if the latest is of another version of
 /// the format.
 pub fn latest(folder: impl AsRef<Path>) -> Result<Option<Checkpoint>> {
-    Ok(latest_of(folder.as_ref())?.0)
+    Ok(latest_whole(folder)?.0)
 }
 
 /// Reads the checkpoint in `folder` with the lowest loss, on the test set if there was one, of those at the ends of epochs that
@@ -151,10 +151,14 @@ pub(crate) fn best_of(folder: &Path, epochs: u64) -> Result<Option<Checkpoint>> 
     fault.map_or(Ok(None), Err)
 }
 
-/// The latest checkpoint that is whole, and the later ones, which are not.
-pub(crate) fn latest_of(folder: &Path) -> Result<(Option<Checkpoint>, Vec<Damaged>)> {
+/// As [`latest`], and the later ones, which are damaged.
+///
+/// # Errors
+///
+/// As [`latest`].
+pub fn latest_whole(folder: impl AsRef<Path>) -> Result<(Option<Checkpoint>, Vec<Damaged>)> {
     let mut damaged = Vec::new();
-    for (_, path) in folder::list(folder)?.into_iter().rev() {
+    for (_, path) in folder::list(folder.as_ref())?.into_iter().rev() {
         match load(&path) {
             Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
             Err(Error::Checkpoint {

@@ -289,19 +289,28 @@ fn a_checkpoint_of_another_run_is_refused_and_kept() {
         .schedule(Schedule::cosine(0.1))
         .checkpoints(checkpoints());
     let other = other.replicas(Replicas::cpu(1).unwrap()).resume(true);
-    foreign(other.fit(input(50), None), "linear_1.weight");
+    let test = || Some(input(21));
+    foreign(other.fit(input(50), test()), "linear_1.weight");
     let fit = |trainer: Trainer<fn(&Device) -> Result<Sequential>, Adam>| {
-        trainer.checkpoints(checkpoints()).fit(input(50), None)
+        trainer.checkpoints(checkpoints()).fit(input(50), test())
     };
     foreign(fit(run().seed(7)), "seed was 0 and is 7");
     foreign(fit(run().batch_size(15)), "batch size was 16 and is 15");
     foreign(fit(run().epochs(4)), "over Epochs(4)");
-    foreign(fit(run().optimizer(Adam::new(0.5))), "optimizer was Adam");
+    foreign(
+        fit(run().optimizer(Adam::new(0.5))),
+        "optimizer was learning_rate: 0.001 and is learning_rate: 0.5;",
+    );
     foreign(fit(run().schedule(Schedule::constant())), "schedule was");
     foreign(fit(run().loss(Doubled)), "loss was not set and is Doubled");
     foreign(fit(run().resume(Resume::Never)), "go on from them");
-    let other_data = run().checkpoints(checkpoints()).fit(input(51), None);
-    foreign(other_data, "number of samples was 50 and is 51");
+    let with = |train, test| run().checkpoints(checkpoints()).fit(train, test);
+    foreign(
+        with(input(51), test()),
+        "number of samples was 50 and is 51",
+    );
+    let none = "number of samples to test on was 21 and is none";
+    foreign(with(input(50), None), none);
     assert_eq!(contents(all.path()), before);
 
     let held = Folder::open(&checkpoints(), false).unwrap();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use candle_core::Device;
 
@@ -38,6 +39,10 @@ pub struct TrainedStep {
     pub step: usize,
     /// On the global batch, before the step.
     pub metrics: Metrics,
+    /// How long the epoch has taken so far, and how much of that this replica has waited for data.
+    pub duration: Duration,
+    /// See `duration`.
+    pub data_wait: Duration,
 }
 
 /// Code that is called while [`Trainer::fit`] runs, on the thread of rank 0 only: to log, to store, or to end training
@@ -143,8 +148,24 @@ impl Callback for RunFolder {
     }
 
     fn epoch(&mut self, record: &EpochRecord) -> Result<ControlFlow<()>> {
+        #[cfg(feature = "report")]
+        if record.test.is_some() {
+            self.note_evaluation();
+        }
         RunFolder::epoch(self, record)?;
         Ok(ControlFlow::Continue(()))
+    }
+
+    #[cfg(feature = "report")]
+    fn begin(&mut self, _: &Run) -> Result<()> {
+        self.start_clock();
+        Ok(())
+    }
+
+    #[cfg(feature = "report")]
+    fn step(&mut self, step: &TrainedStep) -> Result<()> {
+        self.note_step(step);
+        Ok(())
     }
 
     #[cfg(feature = "report")]

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::history::{EpochRecord, Metrics};
@@ -11,7 +12,7 @@ use super::history::{EpochRecord, Metrics};
 /// How often a long epoch says something where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
 
-/// A line that fits without being wrapped has no more characters than this.
+/// Where the width of a line is not known, it has at most so many characters.
 const WIDTH: usize = 99;
 
 /// A line per epoch on standard error: a moving one on a terminal, else a plain one when the epoch is over and now and then
@@ -70,10 +71,13 @@ impl Progress {
         self.steps.set(self.steps.get() + 1);
         let run_left = || left(self.start.elapsed(), self.steps.get(), now.steps_left);
         if let Some(line) = &self.line {
-            line.set_message(running(now, self.epochs, run_left()));
+            let columns = Term::stderr()
+                .size_checked()
+                .map_or(WIDTH, |(_, own)| own.into());
+            line.set_message(running(now, self.epochs, run_left(), columns));
             line.inc(1);
         } else if self.plain && self.said.get().elapsed() >= PLAIN_EVERY {
-            say(&running(now, self.epochs, run_left()));
+            say(&running(now, self.epochs, run_left(), WIDTH));
             self.said.set(Instant::now());
         }
     }
@@ -108,8 +112,9 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-/// The line of an epoch that runs. The bar takes what is left of the width.
-fn running(now: &Moment, epochs: u64, run_left: Duration) -> String {
+/// The line of an epoch that runs, in at most so many columns if it can be: what matters least is left out first. The bar
+/// takes what is left of the width.
+fn running(now: &Moment, epochs: u64, run_left: Duration, columns: usize) -> String {
     let epoch_left = left(
         now.duration,
         now.step as u64,
@@ -122,19 +127,28 @@ fn running(now: &Moment, epochs: u64, run_left: Duration) -> String {
         now.steps
     );
     let Metrics { loss, accuracy, .. } = now.metrics;
-    let after = format!(
-        "{:.0} images/s  loss {loss:.4}  accuracy {:.1} %  left {}, run {}  data {}",
-        rate(now.metrics, now.duration),
-        100.0 * accuracy,
-        clock(epoch_left),
-        clock(run_left),
-        share(now.data_wait, now.duration),
-    );
-    let bar = WIDTH.saturating_sub(before.len() + after.len() + 2);
-    format!(
-        "{before} {} {after}",
-        bar_of(now.step, now.steps, bar.clamp(4, 20))
-    )
+    let images = rate(now.metrics, now.duration);
+    let (left, run) = (clock(epoch_left), clock(run_left));
+    let data = share(now.data_wait, now.duration);
+    // As they stand, each with its rank.
+    let mut parts = vec![
+        (3, format!("{images:.0} images/s")),
+        (1, format!("loss {loss:.4}")),
+        (0, format!("accuracy {:.1} %", 100.0 * accuracy)),
+        (2, format!("left {left}, run {run}")),
+        (4, format!("data {data}")),
+    ];
+    let length = |parts: &[(u8, String)]| -> usize {
+        before.len() + parts.iter().map(|(_, own)| own.len() + 2).sum::<usize>()
+    };
+    while length(&parts) + 4 > columns && parts.len() > 1 {
+        let last = parts.iter().map(|(rank, _)| *rank).max();
+        parts.retain(|(rank, _)| Some(*rank) != last);
+    }
+    let bar = columns.saturating_sub(length(&parts));
+    let bar = bar_of(now.step, now.steps, bar.clamp(4, 20));
+    let parts: Vec<_> = parts.into_iter().map(|(_, own)| own).collect();
+    format!("{before} {bar} {}", parts.join("  "))
 }
 
 /// The line of an epoch that is over.
@@ -233,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_running_epoch_says_how_far_it_is_how_fast_how_good_and_how_long_it_takes() {
-        let line = running(&moment(), 9, Duration::from_secs(754));
+        let line = running(&moment(), 9, Duration::from_secs(754), WIDTH);
         let expected = "Epoch 3/9 130/390 ━┄┄┄┄ 4754 images/s  loss 1.2346  accuracy 56.8 %  left 0:07, run 12:34  data 2 %";
         assert_eq!(line, expected);
         assert_eq!(line.chars().count(), WIDTH);
@@ -242,9 +256,26 @@ mod tests {
             steps: 10,
             ..moment()
         };
-        let line = running(&quick, 5, Duration::from_secs(9));
+        let line = running(&quick, 5, Duration::from_secs(9), WIDTH);
         let expected = "Epoch 3/5 5/10 ━━━━┄┄┄┄┄ 4754 images/s  loss 1.2346  accuracy 56.8 %  left 0:04, run 0:09  data 2 %";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_narrow_line_leaves_out_what_matters_least() {
+        let line = |columns| running(&moment(), 9, Duration::from_secs(754), columns);
+        let expected =
+            "Epoch 3/9 130/390 ━━━┄┄┄┄┄┄┄ loss 1.2346  accuracy 56.8 %  left 0:07, run 12:34";
+        assert_eq!(line(79), expected);
+        assert!(
+            line(60).ends_with("┄┄┄┄ loss 1.2346  accuracy 56.8 %"),
+            "{}",
+            line(60)
+        );
+        for columns in [0, 30, 45, 60, 79, 99, 120, 300] {
+            let length = line(columns).chars().count();
+            assert!(length <= columns.max(40), "{length} in {columns}");
+        }
     }
 
     #[test]
@@ -261,11 +292,8 @@ mod tests {
             },
             ..moment()
         };
-        let line = running(&nothing, 20, Duration::MAX);
-        assert!(
-            line.starts_with("Epoch 3/20 0/0 ┄┄┄┄ 0 images/s  loss NaN"),
-            "{line}"
-        );
+        let line = running(&nothing, 20, Duration::MAX, 200);
+        assert!(line.contains(" 0 images/s  loss NaN"), "{line}");
         assert!(line.ends_with("  data 0 %"), "{line}");
     }
 

@@ -52,7 +52,7 @@ impl Saving {
         };
         checkpoints.check()?;
         self.folder = Some(Arc::new(Folder::open(checkpoints, has_test)?));
-        let (found, damaged) = checkpoint::latest_of(checkpoints.folder())?;
+        let (found, damaged) = checkpoint::latest_whole(checkpoints.folder())?;
         if let Some(found) = found {
             if self.resume == Resume::Never {
                 let reason = "the folder has checkpoints already; go on from them with `Trainer::resume`, or take another folder";
@@ -170,6 +170,27 @@ impl<F, O: Optimizer> Trainer<F, O> {
     }
 }
 
+/// What differs of two settings: of those with the same parts these parts, else all.
+fn difference(before: &str, now: &str) -> (String, String) {
+    let parts = |text: &str| -> Vec<String> {
+        let parts = text.split([',', '{', '}']).map(str::trim);
+        parts
+            .filter(|own| !own.is_empty())
+            .map(String::from)
+            .collect()
+    };
+    let (old, new) = (parts(before), parts(now));
+    let differ: Vec<_> = old.iter().zip(&new).filter(|(a, b)| a != b).collect();
+    if old.len() != new.len() || differ.is_empty() {
+        return (before.into(), now.into());
+    }
+    let join = |own: Vec<&str>| own.join(", ");
+    (
+        join(differ.iter().map(|(old, _)| old.as_str()).collect()),
+        join(differ.iter().map(|(_, new)| new.as_str()).collect()),
+    )
+}
+
 /// Says it on standard error. Nobody listening there is no reason to end a run.
 fn warn(words: &str) {
     let _ = writeln!(std::io::stderr().lock(), "warning: {words}");
@@ -181,7 +202,7 @@ fn compare(found: &Checkpoint, settings: &Settings) -> Result<()> {
         let (before, now) = (saved.get(name), settings.get(name));
         if before != now {
             let word = |value: Option<&String>| value.cloned().unwrap_or_else(|| "not set".into());
-            let (before, now) = (word(before), word(now));
+            let (before, now) = difference(&word(before), &word(now));
             let reason = format!(
                 "{name} was {before} and is {now}; set it as it was, or begin anew in another folder"
             );

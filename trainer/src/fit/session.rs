@@ -223,13 +223,15 @@ impl<'a, W> Session<'a, W> {
                 sums,
                 ..begin
             });
+            let duration = begin.duration + start.elapsed();
+            let data_wait = begin.data_wait + record.data_wait;
             progress.step(&Moment {
                 epoch,
                 step: step + 1,
                 steps: planned,
                 metrics: sums.metrics(),
-                duration: begin.duration + start.elapsed(),
-                data_wait: begin.data_wait + record.data_wait,
+                duration,
+                data_wait,
                 steps_left: total.saturating_sub(before + step as u64 + 1),
             });
             let metrics = own.metrics();
@@ -237,6 +239,8 @@ impl<'a, W> Session<'a, W> {
                 epoch,
                 step,
                 metrics,
+                duration,
+                data_wait,
             };
             watch.on_rank_0(collective, |own| own.step(&trained))
         };

@@ -36,7 +36,7 @@ const MISTAKES: usize = 50;
 ///
 /// # Errors
 ///
-/// As [`predict`]; [`InvalidArgument`](crate::Error::InvalidArgument) if the model, the set and the names have not the same
+/// As [`predict`](super::predict); [`InvalidArgument`](crate::Error::InvalidArgument) if the model, the set and the names have not the same
 /// number of classes.
 pub fn evaluate(model: &impl Model, input: Input, classes: &[&str]) -> Result<Evaluation> {
     let (source, _) = input.clone().into_parts();

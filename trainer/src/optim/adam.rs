@@ -1,5 +1,7 @@
 //! Adam.
 
+use std::fmt;
+
 use rayon::prelude::*;
 
 use super::{
@@ -11,7 +13,7 @@ use crate::kernel::{Isa, Kernel, Vector, run};
 
 /// Adam with Keras' defaults: learning rate 0.001, β₁ 0.9, β₂ 0.999, ε 10⁻⁷ (Kingma, Ba: "Adam: A Method for Stochastic
 /// Optimization", 2014, [arXiv:1412.6980](https://arxiv.org/abs/1412.6980), the form at the end of its section 2).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Adam {
     learning_rate: f32,
     beta1: f32,
@@ -71,6 +73,19 @@ impl Adam {
 impl Default for Adam {
     fn default() -> Self {
         Self::new(1e-3)
+    }
+}
+
+/// The settings alone: they say whether two are the same rule.
+impl fmt::Debug for Adam {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adam")
+            .field("learning_rate", &self.learning_rate)
+            .field("beta1", &self.beta1)
+            .field("beta2", &self.beta2)
+            .field("epsilon", &self.epsilon)
+            .field("weight_decay", &self.weight_decay)
+            .finish_non_exhaustive()
     }
 }
 

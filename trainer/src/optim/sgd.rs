@@ -1,5 +1,7 @@
 //! Stochastic gradient descent.
 
+use std::fmt;
+
 use rayon::prelude::*;
 
 use super::{
@@ -12,7 +14,7 @@ use crate::kernel::{Isa, Kernel, Vector, run};
 /// Stochastic gradient descent with momentum, as Keras has it: `v ← μ·v − η·g; p ← p + v`, or with Nesterov's look ahead
 /// `p ← p + μ·v − η·g` (Sutskever et al.: "On the importance of initialization and momentum in deep learning", 2013). With
 /// [weight decay](Self::weight_decay) it is the SGDW of Loshchilov and Hutter.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sgd {
     learning_rate: f32,
     momentum: f32,
@@ -56,6 +58,18 @@ impl Sgd {
             weight_decay: decay,
             ..self
         }
+    }
+}
+
+/// The settings alone: they say whether two are the same rule.
+impl fmt::Debug for Sgd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sgd")
+            .field("learning_rate", &self.learning_rate)
+            .field("momentum", &self.momentum)
+            .field("nesterov", &self.nesterov)
+            .field("weight_decay", &self.weight_decay)
+            .finish_non_exhaustive()
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Page<'a> {
     pub(super) config: &'a str,
     pub(super) rows: &'a [Row],
     pub(super) evaluation: Option<&'a Evaluation>,
+    /// The epoch that the evaluation is of, if there were more.
+    pub(super) outdated: Option<u64>,
     pub(super) pictures: &'a [Picture],
 }
 
@@ -59,6 +61,10 @@ pub(super) fn page(page: &Page<'_>) -> String {
             "<h2>{}</h2>\n<figure>{}</figure>\n",
             picture.title, picture.markup
         );
+        let of_evaluation = matches!(picture.title, "Confusion" | "Samples" | "Filters");
+        if let (Some(epoch), true) = (page.outdated, of_evaluation) {
+            let _ = writeln!(body, "<p>As it was after epoch {epoch}.</p>");
+        }
         if let (Some(evaluation), "Confusion") = (page.evaluation, picture.title) {
             mistakes(&mut body, evaluation);
         }

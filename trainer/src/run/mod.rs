@@ -31,7 +31,7 @@
 //! | `confusion.svg`, `.png` | what the classes were taken for |
 //! | `samples.png` | pictures with what they were taken for |
 //! | `filters.png` | the kernels of the first layer |
-//! | `timeline.svg` | what ran when |
+//! | `timeline.svg` | what ran when; of a trainer's run, on the replica with rank 0, when it waited for data, trained and evaluated |
 //! | `evaluation.json` | the numbers in the confusion matrix |
 //!
 //! With the feature `report`, `draw_timelines` compares what several runs did when; it needs no folder.
@@ -42,6 +42,8 @@
 mod metrics;
 mod tensorboard;
 
+#[cfg(feature = "report")]
+mod clock;
 #[cfg(feature = "report")]
 mod confusion;
 #[cfg(feature = "report")]
@@ -96,6 +98,9 @@ pub struct RunFolder {
     last: u64,
     /// Set until the first epoch after the folder was reopened.
     resumed: bool,
+    /// What ran when, while it is a callback of a trainer.
+    #[cfg(feature = "report")]
+    clock: Option<clock::Clock>,
 }
 
 impl RunFolder {
@@ -170,6 +175,8 @@ impl RunFolder {
             path,
             last,
             resumed,
+            #[cfg(feature = "report")]
+            clock: None,
         })
     }
 

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::Clock;
 use super::html::{self, Page, Picture};
 use super::{
     CONFIG, Evaluation, METRICS, RunFolder, Span, confusion, curves, metrics, raster, sheet,
     timeline, write,
 };
 use crate::error::{Result, file};
-use crate::fit::History;
+use crate::fit::{History, TrainedStep};
 
 const EVALUATION: &str = "evaluation.json";
 const REPORT: &str = "report.html";
@@ -22,6 +23,9 @@ const REPORT: &str = "report.html";
 struct Confusion {
     classes: Vec<String>,
     confusion: Vec<Vec<u64>>,
+    /// After which epoch, from 1; 0 if that is not known.
+    #[serde(default)]
+    epoch: u64,
 }
 
 impl RunFolder {
@@ -35,6 +39,25 @@ impl RunFolder {
             &self.path.join("timeline.svg"),
             timeline::svg(spans).as_bytes(),
         )
+    }
+
+    /// Begins to note what runs when.
+    pub(crate) fn start_clock(&mut self) {
+        self.clock = Some(Clock::new());
+    }
+
+    /// A step was made.
+    pub(crate) fn note_step(&mut self, step: &TrainedStep) {
+        if let Some(clock) = &mut self.clock {
+            clock.step(step.epoch, step.duration, step.data_wait);
+        }
+    }
+
+    /// An epoch is over, with its evaluation.
+    pub(crate) fn note_evaluation(&mut self) {
+        if let Some(clock) = &mut self.clock {
+            clock.evaluated();
+        }
     }
 
     /// Writes epochs that [`epoch`](Self::epoch) was not called for, draws all pictures and writes `report.html`, whose
@@ -58,6 +81,9 @@ impl RunFolder {
         {
             self.epoch(record)?;
         }
+        if let Some(clock) = &self.clock {
+            self.timeline(&clock.spans())?;
+        }
         if let Some(evaluation) = evaluation {
             evaluation.check()?;
             if !evaluation.confusion.is_empty() {
@@ -65,6 +91,7 @@ impl RunFolder {
                 let kept = Confusion {
                     classes: evaluation.classes.clone(),
                     confusion: evaluation.confusion.clone(),
+                    epoch: self.last,
                 };
                 write(
                     &path,
@@ -109,9 +136,12 @@ pub fn report(path: impl AsRef<Path>) -> Result<PathBuf> {
     draw("curves", "Curves", curves::svg(&rows))?;
     let evaluation_path = path.join(EVALUATION);
     let mut confused = None;
+    let mut outdated = None;
     if let Some(bytes) = read(&evaluation_path)? {
         let kept: Confusion =
             serde_json::from_slice(&bytes).map_err(file("understand", &evaluation_path))?;
+        let last = rows.last().map_or(0, |row| row.epoch);
+        outdated = (1..last).contains(&kept.epoch).then_some(kept.epoch);
         let evaluation = Evaluation {
             classes: kept.classes,
             confusion: kept.confusion,
@@ -154,6 +184,7 @@ pub fn report(path: impl AsRef<Path>) -> Result<PathBuf> {
         config: &config,
         rows: &rows,
         evaluation: confused.as_ref(),
+        outdated,
         pictures: &pictures,
     });
     let report = path.join(REPORT);

@@ -470,6 +470,45 @@ mod report {
     }
 
     #[test]
+    fn an_evaluation_of_an_earlier_epoch_says_so() {
+        let parent = tempfile::tempdir().unwrap();
+        let mut run = RunFolder::create(parent.path(), &()).unwrap();
+        let evaluated = evaluation(&["a", "b"], [1, 2, 2], [1, 1, 2, 2]);
+        let all = history((0..2).map(|epoch| record(epoch, 1.0, None)));
+        let page = run.finish(&all, Some(&evaluated)).unwrap();
+        let old = "As it was after epoch 2.";
+        assert!(!fs::read_to_string(&page).unwrap().contains(old));
+        run.epoch(&record(2, 0.5, None)).unwrap();
+        super::super::report(parent.path()).unwrap();
+        assert_eq!(fs::read_to_string(&page).unwrap().matches(old).count(), 3);
+    }
+
+    #[test]
+    fn a_new_folder_of_a_resumed_run_gets_the_epochs_before() {
+        use crate::fit::Callback;
+        let parent = tempfile::tempdir().unwrap();
+        let mut run = RunFolder::create(parent.path(), &()).unwrap();
+        let resume = |run: &mut RunFolder| {
+            for epoch in 0..3 {
+                assert!(
+                    run.resumed(&record(epoch, 1.0, None))
+                        .unwrap()
+                        .is_continue()
+                );
+            }
+        };
+        resume(&mut run);
+        run.epoch(&record(3, 0.5, None)).unwrap();
+        drop(run);
+        // One that has them is left as it is.
+        let mut run = RunFolder::reopen_with(parent.path(), &"other").unwrap();
+        resume(&mut run);
+        assert_eq!(lines(parent.path()).len(), 4);
+        let config = fs::read_to_string(parent.path().join(CONFIG)).unwrap();
+        assert_eq!(config, "\"other\"\n");
+    }
+
+    #[test]
     fn rows_of_a_confusion_matrix_are_true_classes() {
         let classes = ["a", "b"].map(String::from);
         let svg = confusion::svg(&classes, &[vec![5, 3], vec![0, 0]]);
