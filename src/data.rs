@@ -32,6 +32,19 @@ pub enum DataName {
 }
 
 impl DataName {
+    /// The name on the command line, as in `cifar10`.
+    pub fn name(self) -> String {
+        let name = self.to_possible_value();
+        name.map_or_else(String::new, |own| own.get_name().to_owned())
+    }
+
+    /// The set that is called this in messages, as in "CIFAR-10".
+    pub fn titled(title: &str) -> Option<Self> {
+        let letters = |text: &str| text.to_lowercase().replace('-', "");
+        let mut names = Self::value_variants().iter().copied();
+        names.find(|own| letters(&own.name()) == letters(title))
+    }
+
     /// Opens the set from a folder, extracted or as its authors' archives.
     ///
     /// # Errors
@@ -115,6 +128,34 @@ impl FromStr for Choice {
 }
 
 impl Choice {
+    /// As text is parsed; a folder's name need be no Unicode.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_str`](Self::from_str).
+    pub fn from_path(path: &Path) -> Result<Self> {
+        if let Some(text) = path.to_str() {
+            return text.parse();
+        }
+        #[cfg(unix)]
+        {
+            use std::ffi::OsStr;
+            use std::os::unix::ffi::OsStrExt;
+            for name in DataName::value_variants() {
+                let start = format!("{}=", name.name());
+                let folder = path.as_os_str().as_bytes().strip_prefix(start.as_bytes());
+                if let Some(folder) = folder {
+                    if *name == DataName::Generated {
+                        // It has a number, not a folder: refused in words.
+                        return path.to_string_lossy().parse();
+                    }
+                    return Ok(Self::In(*name, OsStr::from_bytes(folder).into()));
+                }
+            }
+        }
+        Ok(Self::Folder(path.to_owned()))
+    }
+
     /// Opens the set; `usual` says which one a folder is looked through for, and `folder` where a set lies that has only a
     /// name. With `download` it is fetched if it isn't there.
     ///

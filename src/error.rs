@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What this package's fallible functions return.
@@ -61,14 +61,19 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a data set is not where it was looked for.
-    pub fn is_data_missing(&self) -> bool {
+    /// The name of a data set that is not where it was looked for, as in "CIFAR-10", and that folder.
+    pub fn missing_data(&self) -> Option<(&'static str, &Path)> {
         use feedline_pipeline::Error::DatasetNotFound;
-        match self {
-            Self::Pipeline(error) | Self::Trainer(feedline_trainer::Error::Pipeline(error)) => {
-                matches!(error, DatasetNotFound { .. })
-            }
-            _ => false,
+        let (Self::Pipeline(error) | Self::Trainer(feedline_trainer::Error::Pipeline(error))) =
+            self
+        else {
+            return None;
+        };
+        match error {
+            DatasetNotFound {
+                dataset, directory, ..
+            } => Some((dataset, directory)),
+            _ => None,
         }
     }
 }
@@ -81,7 +86,7 @@ pub fn report(result: Result<()>) -> ExitCode {
             // Nothing can be done where nobody listens.
             let mut stderr = std::io::stderr().lock();
             let _ = writeln!(stderr, "error: {error}");
-            if error.is_data_missing() {
+            if error.missing_data().is_some() {
                 let advice = "--download fetches it, and --data DIR takes it from another folder";
                 let _ = writeln!(stderr, "{advice}");
             }

@@ -10,10 +10,12 @@
 //! | [`recipe`] | what is trained: a network, and the transforms of its pictures |
 //! | [`training`] | the options of every training program, and the run that they describe |
 //! | [`config`] | what is kept of a run's settings, so that its network can be used later |
+//! | [`numbers`] | whole numbers on the command line |
 
 pub mod config;
 pub mod data;
 mod error;
+pub mod numbers;
 pub mod recipe;
 pub mod training;
 

@@ -3,9 +3,11 @@
 mod commands;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+use feedline::data::DataName;
 use feedline::{Error, Result};
 
 use commands::{Output, bench, completions, data, export, predict, report, train};
@@ -84,10 +86,14 @@ fn run(command: &Command, output: &Output) -> Result<()> {
 fn fail(error: &Error, output: &Output) -> ExitCode {
     let mut stderr = std::io::stderr().lock();
     let _ = writeln!(stderr, "error: {error}");
-    if error.is_data_missing() {
-        let advice =
-            "`feedline data fetch NAME` fetches it, and --data takes it from another folder";
-        let _ = writeln!(stderr, "{advice}");
+    if let Some((title, folder)) = error.missing_data()
+        && let Some(name) = DataName::titled(title)
+    {
+        let (name, folder) = (name.name(), quoted(folder));
+        let _ = writeln!(
+            stderr,
+            "`feedline data fetch {name} --data {folder}` fetches it, and --data takes it from another folder"
+        );
     }
     // Of pictures the result has said it.
     if !matches!(error, Error::Pictures { .. }) {
@@ -96,5 +102,15 @@ fn fail(error: &Error, output: &Output) -> ExitCode {
     match error {
         Error::Usage(_) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+:".contains(letter);
+    match text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }

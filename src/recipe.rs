@@ -1,5 +1,7 @@
 //! What is trained: a network, and what is done to its pictures.
 
+use std::num::NonZeroUsize;
+
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 use feedline_pipeline::Transform;
@@ -8,6 +10,7 @@ use feedline_trainer::nn::Sequential;
 use feedline_trainer::{Error, Result, models};
 use serde::{Deserialize, Serialize};
 
+use crate::numbers::at_least_one;
 use crate::training::ScheduleName;
 
 /// The classes of the sets in MNIST's format.
@@ -210,7 +213,8 @@ pub struct CifarCnn {
 #[derive(Args, Debug, Clone)]
 pub struct Resnet9 {
     /// Filters of the first layer; the last ones have eight times as many. Twice as wide takes four times as long
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, allow_negative_numbers = true,
+        value_parser = |text: &str| at_least_one::<NonZeroUsize>(text).map(usize::from))]
     pub width: usize,
 }
 

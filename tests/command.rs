@@ -132,6 +132,29 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
+fn numbers_that_cannot_be_are_refused_with_those_that_can() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        ("train --model softmax --epochs 0", "of at least 1"),
+        ("train --model softmax --batch-size -1", "of at least 1"),
+        ("train --model resnet9 --width 0", "of at least 1"),
+        ("train --model softmax --seed -1", "from 0 to"),
+        ("data preview mnist --seed -1", "from 0 to"),
+        ("data preview mnist --count -1", "1..=100"),
+        ("predict run picture.png --top -1", "-1 is not in 1.."),
+    ] {
+        let output = run(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        let said = errors(&output);
+        assert!(said.contains(expected), "{arguments}: {said}");
+    }
+    for option in ["--clip", "--dropout", "--weight-decay"] {
+        let said = failed(folder.path(), &format!("{TRAIN} {option} -1"));
+        assert!(said.contains("is -1") || said.contains("rate -1"), "{said}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_said_in_words() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("empty")).unwrap();
@@ -145,8 +168,16 @@ fn what_is_not_there_is_said_in_words() {
             assert!(said.contains(run), "{said}");
         }
     }
-    let said = failed(folder.path(), "data info mnist");
-    assert!(said.contains("feedline data fetch"), "{said}");
+    let said = failed(folder.path(), "data info fashion-mnist --data empty");
+    assert!(
+        said.contains("`feedline data fetch fashion-mnist --data empty`"),
+        "{said}"
+    );
+    let said = failed(folder.path(), "train --model resnet9 --data cifar100=it's");
+    assert!(
+        said.contains(r"`feedline data fetch cifar100 --data 'it'\''s'`"),
+        "{said}"
+    );
     // What can't begin leaves no folder for a run behind.
     let said = failed(folder.path(), &format!("{TRAIN} --learning-rate -1"));
     assert!(said.contains("learning rate"), "{said}");
@@ -224,6 +255,10 @@ fn what_was_trained_predicts_is_exported_and_reported() {
         done(folder, &format!("{export} keras -o link.npz"));
         assert!(folder.join("link.npz").is_symlink());
         assert!(folder.join("w.npz").metadata().unwrap().len() > 4 * 1_068_810);
+        let linked = folder.join("device");
+        symlink("/dev/null", &linked).unwrap();
+        let said = failed(folder, &format!("{export} keras -o device"));
+        assert!(said.contains("no file") && linked.is_symlink(), "{said}");
         let said = failed(folder, &format!("{export} keras -o runs"));
         assert!(said.contains("no file"), "{said}");
         let mode = |name: &str| folder.join(name).metadata().unwrap().permissions().mode();
@@ -235,6 +270,14 @@ fn what_was_trained_predicts_is_exported_and_reported() {
         let predict = ["predict", "runs/cifar-cnn-1"];
         let output = feedline(folder).args(predict).arg(&odd).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+        let data = std::ffi::OsStr::from_bytes(b"mnist=da\xffta");
+        let train = ["train", "--model", "softmax", "--data"];
+        let output = feedline(folder).args(train).arg(data).output().unwrap();
+        let said = errors(&output);
+        assert!(
+            said.contains("no MNIST here") && !said.contains("mnist="),
+            "{said}"
+        );
     }
 
     fs::remove_file(run.join("report.html")).unwrap();
@@ -362,6 +405,10 @@ fn data_and_the_loaders_speed_are_printed_as_words_or_json() {
         assert!(sheet.width() > 500 && sheet.height() > 200);
     }
 
+    fs::create_dir(folder.join("taken")).unwrap();
+    let said = failed(folder, "data preview generated -o taken");
+    assert!(said.contains("taken") && said.contains("no file"), "{said}");
+
     let arguments = "bench --data generated=50 --batch-size 10 --rounds 1 --seconds 0.04";
     let bench = json(folder, &format!("{arguments} --workers 1,2"));
     for (case, rates) in bench["pictures_per_second"].as_object().unwrap() {
@@ -369,7 +416,8 @@ fn data_and_the_loaders_speed_are_printed_as_words_or_json() {
         assert_eq!(rates.len(), 2);
         assert!(rates.iter().all(|rate| rate.as_f64() > Some(0.0)), "{case}");
     }
-    assert!(done(folder, arguments).contains("plain loop"));
+    let printed = done(folder, arguments);
+    assert!(printed.contains("plain loop") && printed.contains("of 1 round\n"));
 }
 
 #[test]

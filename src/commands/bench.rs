@@ -14,7 +14,7 @@ use feedline_pipeline::order::Order;
 use feedline_pipeline::{Element, Loader, Source, Transform};
 use serde_json::{Value, json};
 
-use super::{Output, usual_folder};
+use super::{Output, count, usual_folder};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,10 +41,15 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = value_parser!(u16).range(1..=1024))]
     workers: Vec<u16>,
     /// Rounds
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 5, allow_negative_numbers = true, value_parser = value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// About how long all takes
-    #[arg(long, value_name = "SECONDS", default_value_t = 20.0)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 20.0,
+        allow_negative_numbers = true
+    )]
     seconds: f64,
 }
 
@@ -72,10 +77,7 @@ impl Bench {
                 "--seconds must be above 0 and at most 86400".into(),
             ));
         }
-        let choice = match self.data.to_str() {
-            Some(text) => text.parse()?,
-            None => Choice::Folder(self.data.clone()),
-        };
+        let choice = Choice::from_path(&self.data)?;
         let dataset = choice.open(DataName::Cifar10, &usual_folder(), false)?;
         let source = &dataset.train;
         if self.batch_size == 0 || self.batch_size > source.len() {
@@ -101,12 +103,12 @@ impl Bench {
             .map(|own| own.into_iter().map(median).collect())
             .collect();
         let about = format!(
-            "{}, {} pictures of {}, batches of {}; pictures per second, medians of {} rounds",
+            "{}, {} of {}, batches of {}; pictures per second, medians of {}",
             dataset.name,
-            source.len(),
+            count(source.len(), "picture"),
             source.shape(),
             self.batch_size,
-            self.rounds
+            count(self.rounds, "round")
         );
         let value = json!({
             "data": dataset.name,

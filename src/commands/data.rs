@@ -11,7 +11,7 @@ use feedline_pipeline::{Error, Source};
 use serde_json::{Value, json};
 
 use super::preview::Preview;
-use super::{Output, text};
+use super::{Output, count, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +28,8 @@ Examples:
 pub(crate) enum Data {
     /// Download a data set, if it isn't there
     ///
-    /// A download that was stopped goes on where it was, and what has arrived is compared with the authors' checksum.
+    /// A download that was stopped goes on where it was, and what has arrived is compared with the authors' checksum. A
+    /// damaged archive that is there is renamed to NAME.damaged, and fetched anew.
     #[command(after_long_help = "\
 Examples:
   feedline data fetch mnist
@@ -93,8 +94,9 @@ impl Data {
 fn samples(dataset: &Dataset) -> (String, Value) {
     let (train, test) = (dataset.train.len(), dataset.test.len());
     let words = format!(
-        "{}: {train} pictures to train on, {test} to test on",
-        dataset.name
+        "{}: {} to train on, {test} to test on",
+        dataset.name,
+        count(train, "picture")
     );
     let files: Vec<_> = dataset.files.iter().map(|own| text(own)).collect();
     let value = json!({ "name": dataset.name, "train": train, "test": test, "files": files });

@@ -8,7 +8,7 @@ use feedline::config::Trained;
 use feedline_trainer::inference;
 use serde_json::json;
 
-use super::{Output, text};
+use super::{Output, count, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,9 +64,9 @@ impl Export {
         inference::export(&trained.network, self.layout.into(), &self.output)?;
         let numbers = trained.network.summary().parameters();
         let words = format!(
-            "{}: {numbers} numbers, after {} epochs",
+            "{}: {numbers} numbers, after {}",
             self.output.display(),
-            trained.checkpoint.epoch()
+            count(trained.checkpoint.epoch(), "epoch")
         );
         output.result(
             words,

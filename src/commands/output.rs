@@ -12,6 +12,14 @@ pub(crate) fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// As in `1 epoch`, `2 epochs`.
+pub(crate) fn count(number: impl TryInto<u64>, one: &str) -> String {
+    match number.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {one}"),
+        number => format!("{number} {one}s"),
+    }
+}
+
 /// Results on standard output, as words or as JSON. That nobody reads them any more, as behind `| head`, is no error.
 pub(crate) struct Output {
     json: bool,

@@ -23,8 +23,8 @@ Examples:
 /// Say what is on pictures, by a network that was trained
 ///
 /// Prints the likeliest classes of each PNG file with their probabilities. Pictures are brought to the size and the colours
-/// that the network was trained on, whatever their proportions, and then changed as in training's tests; what is transparent has
-/// the colour that is stored there. MNIST's digits are white on black. Pictures that can't be read are named at the end, and
+/// that the network was trained on, whatever their proportions (one that is three times as wide as high is squashed), and then
+/// changed as in training's tests; what is transparent becomes white. MNIST's digits are white on black. Pictures that can't be read are named at the end, and
 /// make the exit code 1.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -39,7 +39,7 @@ pub(crate) struct Predict {
     #[arg(long)]
     best: bool,
     /// How many classes to print for each picture
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true, value_parser = value_parser!(u16).range(1..))]
     top: u16,
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
 use feedline::Result;
+use feedline::numbers::seed;
 use feedline::recipe::{CifarCnn, Resnet9};
 use feedline_pipeline::dataset::Dataset;
 use feedline_pipeline::{Loader, Transform};
@@ -12,7 +13,7 @@ use feedline_trainer::run::{Sample, sheet};
 use serde_json::json;
 
 use super::data::Place;
-use super::{ModelName, Output, text};
+use super::{ModelName, Output, count, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +33,7 @@ pub(crate) struct Preview {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// How many pictures, at most 100
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 40, allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(1..=100))]
     count: u8,
     /// From which part of the set
     #[arg(long, value_enum, default_value_t)]
@@ -41,7 +42,7 @@ pub(crate) struct Preview {
     #[arg(long, value_name = "MODEL", value_enum)]
     augment: Option<ModelName>,
     /// What the choice, and random changes, follow from
-    #[arg(long, value_name = "N", default_value_t = 42)]
+    #[arg(long, value_name = "N", default_value_t = 42, value_parser = seed, allow_negative_numbers = true)]
     seed: u64,
 }
 
@@ -76,13 +77,13 @@ impl Preview {
             Some(_) => ", as training sees them",
             None => "",
         };
-        let note = format!("{} pictures of the {part} set{seen}", pictures.len());
+        let count = count(pictures.len(), "picture");
+        let note = format!("{count} of the {part} set{seen}");
         let png = sheet(dataset.name, &note, dataset.class_names, &pictures)?;
-        let path = self.output.clone().unwrap_or_else(|| {
-            let name = self.place.name.to_possible_value();
-            let name = name.map_or_else(String::new, |own| own.get_name().to_owned());
-            format!("{name}.png").into()
-        });
+        let path = self
+            .output
+            .clone()
+            .unwrap_or_else(|| format!("{}.png", self.place.name.name()).into());
         replace_file(&path, &png)?;
         output.result(
             path.display(),

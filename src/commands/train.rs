@@ -109,10 +109,7 @@ impl Train {
     pub(crate) fn run(&self, output: &Output) -> Result<()> {
         let choice = match &self.training.data {
             None => Choice::Named(self.model.usual_data()),
-            Some(path) => match path.to_str() {
-                Some(text) => text.parse()?,
-                None => Choice::Folder(path.clone()),
-            },
+            Some(path) => Choice::from_path(path)?,
         };
         let usual = self.model.usual_data();
         let dataset = choice.open(usual, &usual_folder(), self.training.download)?;

@@ -8,6 +8,8 @@ use feedline_trainer::Precision;
 use feedline_trainer::optim::Schedule;
 use serde::Serialize;
 
+use crate::numbers::{at_least_one, seed};
+
 /// The options of every training program. They are written down with a recorded run, but for those that say where something
 /// lies.
 #[derive(Args, Debug, Clone, Serialize)]
@@ -22,22 +24,22 @@ pub struct Training {
     #[serde(skip)]
     pub download: bool,
     /// Epochs: how often every picture is seen. More make it better until the test loss begins to rise
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU64>, allow_negative_numbers = true)]
     pub epochs: Option<NonZeroU64>,
     /// Rows of a batch, of all replicas together. A larger one makes fewer and smoother steps
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true)]
     pub batch_size: Option<NonZeroUsize>,
     /// Make one step of this many batches, whose gradients are averaged: as good as a batch that is N times as large, in the
     /// memory of one. Fewer steps to an epoch then bear a higher learning rate
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true)]
     pub accumulate: NonZeroUsize,
     /// Train on this many CPU replicas, each with its shard of every batch: at most one per row [default, unless there are
     /// GPUs: one per processor core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true)]
     pub replicas: Option<NonZeroUsize>,
     /// Train on the first N GPUs, one replica on each [default: all there are]. Needs a build with --features nccl and so
     /// CUDA's toolkit, cuDNN and NCCL; the environment variable CUDA_VISIBLE_DEVICES can hide GPUs
-    #[arg(long, value_name = "N", conflicts_with = "replicas")]
+    #[arg(long, value_name = "N", conflicts_with = "replicas", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true)]
     pub gpus: Option<NonZeroUsize>,
     /// How exactly GPUs compute; less exact is meant to be faster. The CPU, and models of one's own, have f32 only
     #[arg(long, value_enum, default_value_t)]
@@ -47,7 +49,7 @@ pub struct Training {
     pub resident: bool,
     /// Threads of each replica [default: the processor cores, shared out among the replicas]. More of them change the speed
     /// and no result
-    #[arg(long, value_name = "N", requires = "replicas")]
+    #[arg(long, value_name = "N", requires = "replicas", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
     /// The rule that makes steps of gradients
     #[arg(long, value_enum, default_value_t)]
@@ -87,7 +89,7 @@ pub struct Training {
     pub clip: Option<f32>,
     /// End early when the test loss has not been lower than its best for this many epochs. The figure is then a little
     /// flattered, as the test set has had its say
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", value_parser = at_least_one::<NonZeroU64>, allow_negative_numbers = true)]
     pub patience: Option<NonZeroU64>,
     /// Save the run into this folder after each epoch, the last three and the best one. A run that was stopped there goes on
     /// with --resume [default with --record and --resume: the folder `checkpoints` in the record]
@@ -108,6 +110,7 @@ pub struct Training {
         long,
         value_name = "N",
         default_value_t = 42,
+        value_parser = seed,
         allow_negative_numbers = true
     )]
     pub seed: u64,

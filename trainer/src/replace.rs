@@ -32,7 +32,7 @@ pub fn replace_file(path: impl AsRef<Path>, bytes: &[u8]) -> crate::Result<()> {
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
-            let reason = "only a regular file can be replaced, and this is none";
+            let reason = "what is there is no file, and only files are replaced";
             return Err(Error::new(ErrorKind::InvalidInput, reason));
         }
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -79,7 +79,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         let error = replace_file(&path, b"new").unwrap_err().to_string();
         assert!(
-            error.contains("weights") && error.contains("regular"),
+            error.contains("weights") && error.contains("no file"),
             "{error}"
         );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use feedline_pipeline::source::InMemory;
 use feedline_pipeline::{Shape, Source};
 use image::imageops::FilterType;
-use image::{ImageReader, Limits};
+use image::{DynamicImage, ImageReader, Limits, Rgb, RgbImage};
 
 use crate::error::{Error, Result};
 
@@ -15,8 +15,8 @@ const LARGEST_SIDE: u32 = 16 << 10;
 
 /// The picture in a PNG file as a source of one sample with the label 0: for [`predict`](super::predict). It is brought
 /// to `shape`, which is that of the pictures that the model was trained on *before* their transform: resized (with a
-/// triangle filter) if it has another size, made grey if there is one channel. What is transparent is taken as it is
-/// below the transparency.
+/// triangle filter) if it has another size or other proportions, made grey if there is one channel. What is transparent lets
+/// white through, as on a page.
 ///
 /// ```no_run
 /// # use feedline_pipeline::{Shape, Transform};
@@ -50,6 +50,10 @@ pub fn picture(path: impl AsRef<Path>, shape: Shape) -> Result<Arc<dyn Source>> 
         Ok(pixels @ 1..=LARGEST_SIDE) => Ok(pixels),
         _ => Err(refuse(format!("{shape} is no size for it"))),
     };
+    let picture = match picture.color().has_alpha() {
+        true => on_white(&picture).into(),
+        false => picture,
+    };
     let (height, width) = (side(shape.height)?, side(shape.width)?);
     let picture = match (picture.width(), picture.height()) == (width, height) {
         true => picture,
@@ -67,6 +71,17 @@ pub fn picture(path: impl AsRef<Path>, shape: Shape) -> Result<Arc<dyn Source>> 
     Ok(Arc::new(InMemory::new(shape, 1, pixels, vec![0])?))
 }
 
+/// The picture as it looks on white paper.
+fn on_white(picture: &DynamicImage) -> RgbImage {
+    let picture = picture.to_rgba8();
+    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let [colour @ .., opacity] = picture.get_pixel(x, y).0;
+        let mixed =
+            |own: u8| u32::from(own) * u32::from(opacity) + 255 * (255 - u32::from(opacity));
+        Rgb(colour.map(|own| ((mixed(own) + 127) / 255) as u8))
+    })
+}
+
 /// From pixel after pixel to channel after channel.
 fn planes(pixels: &[u8]) -> Vec<u8> {
     let channel = |own| pixels.iter().skip(own).step_by(3).copied();
@@ -76,7 +91,7 @@ fn planes(pixels: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{GrayImage, Rgb, RgbImage};
+    use image::{GrayAlphaImage, GrayImage, LumaA, RgbaImage};
 
     #[test]
     fn a_picture_of_the_right_size_keeps_every_pixel() {
@@ -103,6 +118,23 @@ mod tests {
         let mut scratch = Vec::new();
         let pixels = source.sample(0, &mut scratch).unwrap().pixels.to_vec();
         assert_eq!(pixels, [77; 192]);
+    }
+
+    #[test]
+    fn what_is_transparent_lets_white_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("drawn.png");
+        let mut scratch = Vec::new();
+        let colours = RgbaImage::from_vec(3, 1, vec![9, 8, 7, 255, 0, 0, 0, 0, 100, 0, 0, 51]);
+        colours.unwrap().save(&path).unwrap();
+        let source = super::picture(&path, Shape::new(3, 1, 3)).unwrap();
+        let pixels = source.sample(0, &mut scratch).unwrap().pixels;
+        assert_eq!(pixels, [9, 255, 224, 8, 255, 204, 7, 255, 204]);
+        // Black on nothing is black on white, whatever is stored where nothing is.
+        let grey = GrayAlphaImage::from_fn(2, 1, |x, _| LumaA([0, if x == 0 { 255 } else { 0 }]));
+        grey.save(&path).unwrap();
+        let source = super::picture(&path, Shape::new(1, 1, 2)).unwrap();
+        assert_eq!(source.sample(0, &mut scratch).unwrap().pixels, [0, 255]);
     }
 
     #[test]

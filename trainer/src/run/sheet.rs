@@ -12,8 +12,9 @@ const MOST_KERNELS: usize = 256;
 const TOP: f64 = 68.0;
 const PICTURE: f64 = 96.0;
 const GAP: f64 = 14.0;
-/// Two lines of text.
-const CAPTION: f64 = 34.0;
+/// The height of a line below a picture, and how many letters it holds.
+const LINE: f64 = 14.0;
+const LETTERS: usize = 15;
 
 /// A PNG of up to 100 pictures with their classes' names, under a title and a note: to look at a data set. Those that were
 /// taken for something else than their label are marked.
@@ -64,30 +65,24 @@ pub(super) fn samples(evaluation: &Evaluation) -> io::Result<String> {
 fn draw(title: &str, subtitle: &str, evaluation: &Evaluation) -> io::Result<String> {
     let samples = &evaluation.samples[..evaluation.samples.len().min(MOST_SAMPLES)];
     let columns = samples.len().clamp(4, 10);
-    let name = |class: usize| shorten(evaluation.classes.get(class).map_or("", String::as_str), 12);
+    let captions: Vec<_> = samples.iter().map(|own| caption(evaluation, own)).collect();
+    // All rows are as high as the one with the most lines.
+    let most = captions.iter().map(Vec::len).max().unwrap_or(0).max(2);
+    let below = LINE * most as f64 + 6.0;
 
     let mut drawing = Drawing::default();
     drawing.heading(title, subtitle);
-    for (index, sample) in samples.iter().enumerate() {
+    for (index, (sample, lines)) in samples.iter().zip(&captions).enumerate() {
         let x = MARGIN + (index % columns) as f64 * (PICTURE + GAP);
-        let y = TOP + (index / columns) as f64 * (PICTURE + CAPTION + GAP);
+        let y = TOP + (index / columns) as f64 * (PICTURE + below + GAP);
         drawing.image([x, y, PICTURE, PICTURE], &picture(sample)?);
         let middle = x + PICTURE / 2.0;
-        let mut line = |offset: f64, class: &str, words: &str| {
-            drawing.text(
-                middle,
-                y + PICTURE + offset,
-                class,
-                11.0,
-                Anchor::Middle,
-                words,
-            );
-        };
-        if sample.predicted == sample.label {
-            line(15.0, "ink", &name(sample.label));
-        } else {
-            line(15.0, "wrong", &format!("✗ {}", name(sample.predicted)));
-            line(29.0, "soft", &name(sample.label));
+        let mut y_below = y + PICTURE + 1.0;
+        for (class, words) in lines {
+            y_below += LINE;
+            drawing.text(middle, y_below, class, 11.0, Anchor::Middle, words);
+        }
+        if sample.predicted != sample.label {
             drawing.frame([x - 2.0, y - 2.0, PICTURE + 4.0, PICTURE + 4.0]);
         }
     }
@@ -95,8 +90,41 @@ fn draw(title: &str, subtitle: &str, evaluation: &Evaluation) -> io::Result<Stri
     let width = 2.0 * MARGIN + columns as f64 * (PICTURE + GAP) - GAP;
     Ok(drawing.svg(
         width.max(width_of(subtitle, 12.0) + 2.0 * MARGIN),
-        TOP + rows * (PICTURE + CAPTION + GAP) - GAP + MARGIN,
+        TOP + rows * (PICTURE + below + GAP) - GAP + MARGIN,
     ))
+}
+
+/// The lines below a picture, each with its class of colour.
+fn caption(evaluation: &Evaluation, sample: &Sample) -> Vec<(&'static str, String)> {
+    let name = |class: usize| evaluation.classes.get(class).map_or("", String::as_str);
+    let mut lines = Vec::new();
+    let mut add = |colour, words: &str| {
+        lines.extend(wrap(words, LETTERS).into_iter().map(|line| (colour, line)));
+    };
+    if sample.predicted == sample.label {
+        add("ink", name(sample.label));
+    } else {
+        add("wrong", &format!("✗ {}", name(sample.predicted)));
+        add("soft", name(sample.label));
+    }
+    lines
+}
+
+/// The words on one line, or on two if they are longer: the first ends with a word if it can. What does not fit on the
+/// second is cut off.
+fn wrap(words: &str, most: usize) -> Vec<String> {
+    let Some((end, _)) = words.char_indices().nth(most) else {
+        return vec![words.to_owned()];
+    };
+    let gap = words[..end].rfind(|letter: char| !letter.is_alphanumeric());
+    // Before a space, and behind any other sign; not behind the mark of a mistake alone.
+    let cut = match gap.and_then(|gap| Some((gap, words[gap..].chars().next()?))) {
+        Some((gap, ' ')) if gap > '✗'.len_utf8() => gap,
+        Some((gap, sign)) if sign != ' ' && gap > 0 => gap + sign.len_utf8(),
+        _ => end,
+    };
+    let (first, rest) = words.split_at(cut);
+    vec![first.to_owned(), shorten(rest.trim_start(), most)]
 }
 
 fn picture(sample: &Sample) -> io::Result<String> {
@@ -184,6 +212,24 @@ mod tests {
             .decode(address.strip_prefix("data:image/png;base64,").unwrap())
             .unwrap();
         Pixmap::decode_png(&png).unwrap().data().to_vec()
+    }
+
+    #[test]
+    fn names_are_wrapped_between_words_where_they_can_be() {
+        assert_eq!(wrap("truck", 15), ["truck"]);
+        assert_eq!(wrap("horizontal stripes", 15), ["horizontal", "stripes"]);
+        assert_eq!(
+            wrap("✗ horizontal stripes", 15),
+            ["✗ horizontal", "stripes"]
+        );
+        assert_eq!(
+            wrap("large_carnivores_and_more", 15),
+            ["large_", "carnivores_and…"]
+        );
+        assert_eq!(
+            wrap("✗ überlangeswörtchen", 15),
+            ["✗ überlangeswör", "tchen"]
+        );
     }
 
     #[test]
