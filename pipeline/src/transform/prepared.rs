@@ -95,7 +95,8 @@ impl PreparedTransform {
     }
 }
 
-#[cfg(test)]
+// A loader's threads are the model checker's in its build.
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
     use crate::source::InMemory;
