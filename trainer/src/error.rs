@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::checkpoint::CheckpointFault;
 use crate::collective::{Missing, NcclFault, Place};
+use crate::rendezvous::RendezvousFault;
 
 /// What this crate's fallible functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -73,6 +74,50 @@ pub enum Error {
         fault: NcclFault,
         /// NCCL's own words.
         detail: String,
+    },
+
+    /// What a launcher says in the environment about this process can't be.
+    #[error("{variables}: {reason}")]
+    Environment {
+        /// The variables, with what they are set to.
+        variables: String,
+        /// What can't be about them, and what to do.
+        reason: String,
+    },
+
+    /// The processes of a run did not come together, or lost each other.
+    #[error("the processes {fault} at {address}: {reason}")]
+    Rendezvous {
+        /// Where they meet: host and port of process 0.
+        address: String,
+        /// What sort of trouble it is.
+        fault: RendezvousFault,
+        /// What was found and what to do.
+        reason: String,
+    },
+
+    /// Processes that were started with different settings, data or models.
+    #[error(
+        "{name} is {found} for replica {rank}, {expected} for replica 0: all processes must be started with the same settings, data and program"
+    )]
+    Disagreement {
+        /// The rank of the first replica that differs.
+        rank: usize,
+        /// What they disagree about.
+        name: String,
+        /// What it is there.
+        found: String,
+        /// What it is for rank 0.
+        expected: String,
+    },
+
+    /// MPI, which carries values between processes, refused or gave up.
+    #[error("MPI can't {action}: {reason}")]
+    Mpi {
+        /// What was tried, as in "can't *sum up over the processes*".
+        action: &'static str,
+        /// The library's answer, and what to do.
+        reason: String,
     },
 
     /// A network whose layers do not fit each other, or do not fit the data.

@@ -47,6 +47,8 @@
 //! | [`optim`] | Adam, SGD and Muon, the trait [`Optimizer`](optim::Optimizer), and schedules of the learning rate |
 //! | [`parallel`] | [`Replicas`]: the same code on several devices, each with its own threads |
 //! | [`collective`] | how replicas talk: sums, broadcasts and barriers that fail instead of hanging, and sums of gradients while they are still computed |
+//! | [`launch`] | what torchrun, Slurm and Open MPI say about a process that they started |
+//! | [`rendezvous`] | how such processes find each other, and notice who fails |
 //! | [`run`] | a folder that shows what a run has done: metrics, TensorBoard's curves, pictures, a report |
 //! | `cuda` | with the feature `cuda`: what trains a [`Sequential`](nn::Sequential) on an NVIDIA GPU |
 //!
@@ -63,11 +65,13 @@ pub mod engine;
 pub mod fit;
 pub mod inference;
 mod kernel;
+pub mod launch;
 pub mod models;
 pub mod nn;
 pub mod optim;
 pub mod parallel;
 mod precision;
+pub mod rendezvous;
 mod replace;
 pub mod run;
 
