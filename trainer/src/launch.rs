@@ -157,7 +157,7 @@ impl Launch {
             processes,
             local_process: 0,
             local_processes: 1,
-            run: format!("{address}:{port}"),
+            run: format!("port {port}"),
             address,
             port,
         })

@@ -69,7 +69,7 @@ fn each_launcher_is_understood() {
             [1, 3, 0, 1],
             "job-master-0",
             23456,
-            "job-master-0:23456",
+            "port 23456",
         ),
         (
             SRUN,

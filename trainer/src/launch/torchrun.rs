@@ -81,7 +81,8 @@ pub(super) fn read(variables: &Variables<'_>) -> Result<Launch> {
             counts.launch(Launcher::Torchrun, address, port, run)
         }
         false => {
-            let run = format!("{address}:{port}");
+            // Process 0 may know itself by another address.
+            let run = format!("port {port}");
             counts.launch(Launcher::Own, address, port, run)
         }
     }
