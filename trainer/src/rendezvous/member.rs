@@ -39,7 +39,9 @@ pub(super) fn join(terms: &Terms<'_>) -> Result<(TcpStream, Vec<Person>)> {
             Err(Vain::Now(trouble)) => trouble,
         };
         let rest = terms.rest();
-        if rest.is_zero() {
+        thread::sleep(pause.min(rest));
+        // No time is left for another try.
+        if rest <= pause {
             let reason = format!(
                 "process {} ({}) could not reach process 0 within {:?}: {trouble}; was process 0 started, is its host {}, and can this machine reach its port {}?",
                 terms.launch.process(),
@@ -50,7 +52,6 @@ pub(super) fn join(terms: &Terms<'_>) -> Result<(TcpStream, Vec<Person>)> {
             );
             return Err(terms.error(Late, reason));
         }
-        thread::sleep(pause.min(rest));
         pause = (2 * pause).min(Duration::from_millis(500));
     }
 }

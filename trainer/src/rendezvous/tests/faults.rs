@@ -50,6 +50,17 @@ fn come(process: usize, processes: usize, port: u16) -> TcpStream {
     stream
 }
 
+/// What process 0 says of a failure to one who waits.
+fn failure(stream: &TcpStream) -> String {
+    loop {
+        match frame::read(stream, LONG).unwrap() {
+            Greeting::Waiting { .. } => {}
+            Greeting::Failed { reason, .. } => return reason,
+            greeting => panic!("{greeting:?}"),
+        }
+    }
+}
+
 #[test]
 fn who_never_comes_is_named_everywhere() {
     let port = free_port();
@@ -158,13 +169,7 @@ fn another_world_size_or_version_stops_all() {
         let other = reason(other, Refused);
         assert!(other.contains(word), "{other}");
         assert_eq!(reason(first.join().unwrap(), Refused), other);
-        loop {
-            match frame::read(&second, LONG).unwrap() {
-                Greeting::Waiting { .. } => {}
-                Greeting::Failed { reason, .. } => break assert_eq!(reason, other),
-                greeting => panic!("{greeting:?}"),
-            }
-        }
+        assert_eq!(failure(&second), other);
     }
 }
 
@@ -172,17 +177,15 @@ fn another_world_size_or_version_stops_all() {
 fn who_comes_and_ends_again_is_named_at_once() {
     let port = free_port();
     let first = thread::spawn(move || join(0, 4, port, LONG));
-    let third = thread::spawn(move || join(3, 4, port, LONG));
-    let second = come(1, 4, port);
-    frame::read::<Greeting>(&second, LONG).unwrap();
-    drop(second);
-    for thread in [first, third] {
-        let lost = reason(thread.join().unwrap(), Lost);
-        assert!(
-            lost.contains("process 1 (elsewhere, process id 77)"),
-            "{lost}"
-        );
+    let [third, second] = [3, 1].map(|process| come(process, 4, port));
+    for stream in [&third, &second] {
+        frame::read::<Greeting>(stream, LONG).unwrap();
     }
+    drop(second);
+    let lost = reason(first.join().unwrap(), Lost);
+    let expected = "process 1 (elsewhere, process id 77)";
+    assert!(lost.contains(expected), "{lost}");
+    assert_eq!(failure(&third), lost);
 }
 
 #[test]
@@ -232,7 +235,9 @@ fn hear_of(deadline: Duration, then: impl FnOnce(TcpStream) -> Option<TcpStream>
         };
         assert!(reason.contains(expected), "{reason}");
     }
-    worlds.map(|world| thread::spawn(move || drop(world)));
+    for thread in worlds.map(|world| thread::spawn(move || drop(world))) {
+        thread.join().unwrap();
+    }
 }
 
 #[test]
