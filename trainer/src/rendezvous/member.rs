@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::RendezvousFault::{Late, Lost, Refused};
 use super::frame;
+use super::host::MOST_REPLICAS;
 use super::message::{Greeting, Join, PROTOCOL, Person, Ticket};
 use super::proof;
 use super::terms::{Terms, processes};
@@ -59,8 +60,7 @@ pub(super) fn join(terms: &Terms<'_>) -> Result<(TcpStream, Vec<Person>)> {
 /// Connects and proves that it belongs to the run.
 fn greet(terms: &Terms<'_>) -> Result<TcpStream, Vain> {
     let stream = connect(terms)?;
-    let read = || {
-        let limit = terms.rest().min(terms.greeting());
+    let read = |limit| {
         frame::read::<Greeting>(&stream, limit).map_err(|error| {
             let trouble = match error.kind() {
                 io::ErrorKind::InvalidData => {
@@ -74,7 +74,7 @@ fn greet(terms: &Terms<'_>) -> Result<TcpStream, Vain> {
     let Greeting::Challenge {
         feedline,
         nonce: challenge,
-    } = read()?
+    } = read(terms.rest().min(terms.greeting()))?
     else {
         return Err(Vain::Now("what listens there speaks out of turn".into()));
     };
@@ -101,7 +101,8 @@ fn greet(terms: &Terms<'_>) -> Result<TcpStream, Vain> {
         ticket,
     };
     frame::write(&stream, &join, terms.greeting()).map_err(lost)?;
-    match read()? {
+    // Once process 0 may have let this in, trying again would look like an end.
+    match read(terms.rest())? {
         Greeting::Accepted { proof } => {
             let parts = [b"welcome", nonce.as_bytes(), &challenge[..]];
             match terms.secret.is_proven(&parts, &proof) {
@@ -165,7 +166,8 @@ fn wait(terms: &Terms<'_>, stream: &TcpStream) -> Result<Vec<Person>> {
             Ok(Greeting::Waiting { first, count }) => awaited = processes(&first, count),
             Ok(Greeting::Failed { fault, reason }) => return Err(terms.error(fault, reason)),
             Ok(Greeting::Roster { all, some }) => {
-                people.extend(some);
+                let can_be = |person: &Person| (1..=MOST_REPLICAS).contains(&person.replicas);
+                people.extend(some.into_iter().filter(can_be));
                 if people.len() >= all && all == terms.launch.processes() {
                     people.truncate(all);
                     return Ok(people);

@@ -46,6 +46,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::net::TcpStream;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
@@ -92,7 +93,7 @@ impl World {
     /// [`Error::Environment`] if `FEEDLINE_SECRET` is no text, and [`Error::InvalidArgument`] if there are no replicas, or
     /// more than 1,024, or the deadline is below a millisecond.
     pub fn join(launch: &Launch, replicas: usize, deadline: Duration) -> Result<Arc<Self>> {
-        let secret = secret(launch)?;
+        let secret = secret(std::env::var_os("FEEDLINE_SECRET"), launch)?;
         Self::join_as(
             launch,
             replicas,
@@ -209,7 +210,7 @@ impl World {
         self.roll().world_size()
     }
 
-    /// Where all replicas are, and whether one has failed.
+    /// Where all replicas are, and whether one has failed: what is noted, entered or aborted here reaches all processes.
     pub fn roll(&self) -> &Roll {
         &self.shared.roll
     }
@@ -240,13 +241,13 @@ impl Drop for World {
     }
 }
 
-/// What all processes of the run know.
-fn secret(launch: &Launch) -> Result<Secret> {
+/// What all processes of the run know, if FEEDLINE_SECRET is `variable`.
+fn secret(variable: Option<OsString>, launch: &Launch) -> Result<Secret> {
     let refuse = |variables: &str, reason: &str| Error::Environment {
         variables: variables.into(),
         reason: reason.into(),
     };
-    match std::env::var_os("FEEDLINE_SECRET").map(std::ffi::OsString::into_string) {
+    match variable.map(OsString::into_string) {
         None => Ok(Secret::new(launch.run())),
         Some(Ok(secret)) if !secret.is_empty() => Ok(Secret::new(secret)),
         Some(Ok(_)) => Err(refuse(

@@ -118,6 +118,21 @@ fn another_secret_keeps_out_but_does_not_stop_the_run() {
 }
 
 #[test]
+fn a_secret_that_is_no_text_is_refused_without_saying_it() {
+    let launch = launch(0, 1, 1);
+    let proof = |secret: Secret| secret.prove(&[b"x"]);
+    let chosen = crate::rendezvous::secret(Some("word".into()), &launch).unwrap();
+    assert_eq!(proof(chosen), proof(Secret::new("word")));
+    let own = crate::rendezvous::secret(None, &launch).unwrap();
+    assert_eq!(proof(own), proof(Secret::new(launch.run())));
+    let error = crate::rendezvous::secret(Some("".into()), &launch);
+    let Err(Error::Environment { variables, .. }) = error else {
+        panic!("an empty secret")
+    };
+    assert_eq!(variables, "FEEDLINE_SECRET is empty");
+}
+
+#[test]
 fn a_process_0_with_another_secret_is_not_believed() {
     let port = free_port();
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
