@@ -10,6 +10,7 @@ mod meeting;
 mod nccl;
 mod overlap;
 mod roll;
+mod sighting;
 mod threads;
 
 pub use buckets::{BucketSizes, Buckets};
@@ -20,6 +21,7 @@ pub(crate) use nccl::Ticket;
 pub use nccl::{Communicator, DeviceReducer, Element, Reduction};
 pub use overlap::Reducer;
 pub use roll::{Missing, Phase, Place, Roll};
+pub(crate) use sighting::Sighting;
 pub use threads::ThreadCollective;
 
 use std::fmt::Debug;

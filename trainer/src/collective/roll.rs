@@ -81,7 +81,8 @@ impl fmt::Display for Missing {
     }
 }
 
-/// A board on which replicas that are threads of one process write where they are, and that they failed.
+/// A board on which replicas write where they are, and that they failed. Those in other processes are written there by a
+/// [`World`](crate::rendezvous::World).
 ///
 /// A `Roll` belongs to one connection, on which all ranks make the same calls in the same order: who has
 /// entered fewer of them than another is missing there. A replica that talks over several connections at
@@ -113,13 +114,28 @@ struct Board {
 }
 
 #[derive(Debug)]
-struct Entries {
+pub(super) struct Entries {
     /// Where each rank is.
-    places: Vec<Option<Place>>,
-    /// Of each connection, how many calls each rank has entered.
-    calls: Vec<Vec<u64>>,
+    pub(super) places: Vec<Option<Place>>,
+    /// Of each connection, how many calls each rank has entered. Other processes may have made connections that are yet to
+    /// be made here.
+    pub(super) calls: Vec<Vec<u64>>,
+    /// How many connections have been made here.
+    lines: usize,
+    /// Who has ended, without a failure.
+    pub(super) gone: Vec<bool>,
     /// Who failed first, and why.
     aborted: Option<(usize, String)>,
+}
+
+impl Entries {
+    /// Makes room for what is entered on connection `line`.
+    pub(super) fn reach(&mut self, line: usize) {
+        let world_size = self.places.len();
+        while self.calls.len() <= line {
+            self.calls.push(vec![0; world_size]);
+        }
+    }
 }
 
 /// Called when a replica has failed.
@@ -137,6 +153,8 @@ impl Roll {
         let entries = Entries {
             places: vec![None; world_size],
             calls: vec![vec![0; world_size]],
+            lines: 1,
+            gone: vec![false; world_size],
             aborted: None,
         };
         let board = Board {
@@ -149,15 +167,17 @@ impl Roll {
         }
     }
 
-    /// A roll of the same replicas for another connection among them.
+    /// A roll of the same replicas for another connection among them. In several processes all must make theirs in the same
+    /// order.
     #[must_use]
     pub fn beside(&self) -> Self {
         let mut entries = self.entries();
-        let world_size = entries.places.len();
-        entries.calls.push(vec![0; world_size]);
+        let line = entries.lines;
+        entries.lines += 1;
+        entries.reach(line);
         Self {
             board: Arc::clone(&self.board),
-            line: entries.calls.len() - 1,
+            line,
         }
     }
 
@@ -238,7 +258,7 @@ impl Roll {
         wakers.push(Waker(Box::new(wake)));
     }
 
-    fn entries(&self) -> MutexGuard<'_, Entries> {
+    pub(super) fn entries(&self) -> MutexGuard<'_, Entries> {
         let entries = self.board.entries.lock();
         entries.unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,9 @@
 //! What can go wrong when processes meet.
 
+use serde::{Deserialize, Serialize};
+
 /// Why the processes of a run did not come together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum RendezvousFault {
     /// Process 0 can't listen there.
@@ -10,7 +12,10 @@ pub enum RendezvousFault {
     /// Some did not come in time.
     #[error("did not all come")]
     Late,
-    /// One was refused.
+    /// One was refused, or does not fit the others.
     #[error("did not come together")]
     Refused,
+    /// One ended before all had come.
+    #[error("lost one of them")]
+    Lost,
 }
