@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -159,7 +159,7 @@ impl Engine {
         Ok(farewells.is_empty().then_some(()))
     }
 
-    fn farewells(&self) -> std::sync::MutexGuard<'_, Vec<(Link, Pending<Buffers<u64>>)>> {
+    fn farewells(&self) -> MutexGuard<'_, Vec<(Link, Pending<Buffers<u64>>)>> {
         let farewells = self.farewells.lock();
         farewells.unwrap_or_else(PoisonError::into_inner)
     }
@@ -182,7 +182,7 @@ impl Drop for Engine {
         if self.roll.check().is_err() {
             return;
         }
-        self.roll.note(self.rank, place.step, place.phase);
+        self.roll.enter(self.rank, place.step, place.phase);
         // What goes wrong is on the roll; there is nobody else to tell.
         if wait.poll(For::Others, || self.free()).is_ok() {
             self.library.end();

@@ -1,5 +1,6 @@
 //! Waiting that ends: when it is done, when a replica has failed, or at the deadline.
 
+use std::hint;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,21 +14,23 @@ const GRACE: Duration = Duration::from_secs(3);
 /// What is waited for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum For {
-    /// Others, who may still compute: this thread gives way to them.
+    /// Others, who may still compute: this thread soon leaves the processor to them.
     Others,
     /// Values on their way, which get on only while MPI is asked for them.
     Values,
 }
 
 impl For {
+    /// Asks again at once for a while, then sleeps. To yield instead would cost whole time slices wherever other threads
+    /// compute, whereas one that wakes up comes before them.
     fn pause(self, waited: Duration) {
-        let (eager, sleep) = match self {
-            Self::Others => (Duration::from_micros(200), Duration::from_micros(100)),
-            Self::Values => (Duration::from_millis(20), Duration::from_micros(20)),
+        let (eager, longest) = match self {
+            Self::Others => (Duration::from_micros(20), Duration::from_micros(100)),
+            Self::Values => (Duration::from_micros(200), Duration::from_micros(20)),
         };
         match waited < eager {
-            true => thread::yield_now(),
-            false => thread::sleep((waited / 10).min(sleep)),
+            true => hint::spin_loop(),
+            false => thread::sleep((waited / 10).min(longest)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use feedline_pipeline::Random;
 
@@ -46,7 +46,6 @@ pub(super) fn play(name: &str) {
                 "dropped" => dropped(&collective),
                 "failed" => failed(&collective),
                 "memory" => memory(&collective),
-                "speed" => speed(&collective),
                 _ => panic!("no such scene: {name}"),
             }
         }
@@ -215,8 +214,7 @@ fn dropped(own: &dyn Collective) {
 
 fn absent(own: &MpiCollective) {
     if own.rank() != 0 {
-        thread::sleep(Duration::from_secs(10));
-        return;
+        stay_away();
     }
     // What rank 1 would tell.
     own.roll.enter(1, 4, Phase::Evaluation);
@@ -236,10 +234,15 @@ fn absent(own: &MpiCollective) {
     assert!(matches!(own.barrier(), Err(Error::Aborted { rank: 0, .. })));
 }
 
+/// Calls nothing while others wait, nor ends MPI.
+fn stay_away() -> ! {
+    thread::sleep(Duration::from_secs(4));
+    std::process::exit(0)
+}
+
 fn failed(own: &MpiCollective) {
     if own.rank() != 0 {
-        thread::sleep(Duration::from_secs(10));
-        return;
+        stay_away();
     }
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -300,23 +303,4 @@ fn memory(own: &dyn Collective) {
     let grown = used().saturating_sub(before);
     println!("rank {} has grown by {grown} bytes", own.rank());
     assert!(grown < 1 << 20, "{grown}");
-}
-
-/// Prints how long sums take. By hand: see the environment variable of these tests.
-fn speed(own: &dyn Collective) {
-    for length in (1..=24).step_by(2).map(|power| 1usize << power) {
-        let mut values = vec![0f32; length];
-        let rounds = (40_000_000 / (length + 40_000)).max(5);
-        own.all_reduce_sum(&mut values).unwrap();
-        let start = Instant::now();
-        for _ in 0..rounds {
-            own.all_reduce_sum(&mut values).unwrap();
-        }
-        let each = start.elapsed().as_secs_f64() / rounds as f64;
-        if own.rank() == 0 {
-            let bytes = 4 * length;
-            let rate = bytes as f64 / each / 1e6;
-            println!("{bytes:>9} bytes: {:>9.1} us, {rate:>7.1} MB/s", each * 1e6);
-        }
-    }
 }
