@@ -6,6 +6,8 @@
 mod buckets;
 mod fault;
 mod meeting;
+#[cfg(feature = "mpi")]
+mod mpi;
 #[cfg(feature = "nccl")]
 mod nccl;
 mod overlap;
@@ -15,6 +17,8 @@ mod threads;
 
 pub use buckets::{BucketSizes, Buckets};
 pub use fault::NcclFault;
+#[cfg(feature = "mpi")]
+pub use mpi::{Mpi, MpiCollective};
 #[cfg(feature = "nccl")]
 pub(crate) use nccl::Ticket;
 #[cfg(feature = "nccl")]
@@ -42,8 +46,8 @@ pub trait Collective: Debug + Send + Sync {
 
     /// Replaces `values` by their sums over all replicas, which are the same to the bit on every replica.
     ///
-    /// With [`ThreadCollective`] they are so in every run, as each is taken in an order of the ranks that is fixed for the
-    /// length of `values` and the place in it. Over NCCL the order is NCCL's choice: the bits should be the same in runs on
+    /// With [`ThreadCollective`] and over MPI they are so in every run, and the same with either, as each is taken in the
+    /// order of the ranks. Over NCCL the order is NCCL's choice: the bits should be the same in runs on
     /// the same machine with the same library and settings, and may differ elsewhere.
     ///
     /// # Errors
