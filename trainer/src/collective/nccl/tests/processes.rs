@@ -7,14 +7,13 @@ use crate::collective::nccl::share::Share;
 use crate::collective::{BucketSizes, Collective, Roll};
 use crate::error::{Error, Result, invalid};
 use half::bf16;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::{env, fs};
 
-/// What a process does: "case, its first rank, how many it has, and of how many".
+/// What a process does: "case, its first rank, how many it has, of how many, and the rank that is killed".
 const ROLE: &str = "FEEDLINE_TEST_NCCL_ROLE";
 /// Where the processes of a test leave files for each other.
 const FOLDER: &str = "FEEDLINE_TEST_NCCL_FOLDER";
@@ -52,11 +51,10 @@ impl Share for Files {
     fn share(&self, what: &'static str, value: Option<Vec<u8>>) -> Result<Vec<u8>> {
         let number = self.shared.fetch_add(1, Relaxed);
         let path = self.folder.join(format!("shared-{number}"));
-        match value {
-            Some(value) => write(&path, &value),
-            None => return read(&path).ok_or_else(|| invalid(what, "no file", "one in time")),
+        if let Some(value) = value {
+            write(&path, &value);
         }
-        read(&path).ok_or_else(|| invalid(what, "no file", "the one just written"))
+        read(&path).ok_or_else(|| invalid(what, "no file", "one in time"))
     }
 }
 
@@ -71,8 +69,8 @@ impl Drop for Process {
     }
 }
 
-/// Starts one process for each list of devices, but those of `absent` ranks.
-fn start(case: &str, devices: &[&str], absent: &[usize], folder: &Path) -> Vec<Process> {
+/// Starts one process for each list of devices. That of rank `victim`, if there is one, is to be killed.
+fn start(case: &str, devices: &[&str], victim: usize, folder: &Path) -> Vec<Process> {
     let count = |own: &&str| own.split(',').count();
     let world_size: usize = devices.iter().map(count).sum();
     let mut first = 0;
@@ -80,16 +78,15 @@ fn start(case: &str, devices: &[&str], absent: &[usize], folder: &Path) -> Vec<P
     let test = module_path!().split_once("::").unwrap().1;
     for own in devices {
         let count = count(own);
-        if !absent.contains(&first) {
-            let mut command = Command::new(env::current_exe().unwrap());
-            command.args(["--exact", &format!("{test}::child")]);
-            command.env(ROLE, format!("{case} {first} {count} {world_size}"));
-            command.env(FOLDER, folder).env("CUDA_VISIBLE_DEVICES", own);
-            if case.ends_with("silent") {
-                command.env("FEEDLINE_SIMULATED_NCCL_DEATHS", "silent");
-            }
-            processes.push(Process(command.stdout(Stdio::null()).spawn().unwrap()));
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", &format!("{test}::child")]);
+        let role = format!("{case} {first} {count} {world_size} {victim}");
+        command.env(ROLE, role).env(FOLDER, folder);
+        command.env("CUDA_VISIBLE_DEVICES", own);
+        if case.ends_with("silent") {
+            command.env("FEEDLINE_SIMULATED_NCCL_DEATHS", "silent");
         }
+        processes.push(Process(command.stdout(Stdio::null()).spawn().unwrap()));
         first += count;
     }
     processes
@@ -112,9 +109,14 @@ fn child() {
     };
     let mut role = role.split(' ');
     let case = role.next().unwrap();
-    let [first, count, world_size] = [(); 3].map(|()| role.next().unwrap().parse().unwrap());
+    let [first, count, world_size, victim] =
+        [(); 4].map(|()| role.next().unwrap().parse().unwrap());
+    if case == "absent" && first == victim {
+        return;
+    }
+    let folder = PathBuf::from(folder);
     let share = Arc::new(Files {
-        folder: folder.clone().into(),
+        folder: folder.clone(),
         shared: AtomicUsize::new(0),
     });
     let is_short = !["together", "told", "told-silent"].contains(&case);
@@ -131,12 +133,12 @@ fn child() {
                 let bytes = match case {
                     "together" => work(connected.unwrap()),
                     _ => connected
-                        .and_then(|own| sum_until_another_dies(&own, case, folder))
+                        .and_then(|own| sum_until_another_dies(&own, victim, case, folder))
                         .unwrap_err()
                         .to_string()
                         .into_bytes(),
                 };
-                write(&Path::new(folder).join(format!("result-{rank}")), &bytes);
+                write(&folder.join(format!("result-{rank}")), &bytes);
             });
         }
     });
@@ -207,7 +209,7 @@ fn several_processes_come_to_the_bits_of_one() {
             continue;
         }
         let folder = tempfile::tempdir().unwrap();
-        let processes = start("together", devices, &[], folder.path());
+        let processes = start("together", devices, world_size, folder.path());
         let expected = on_each(world_size, LONG, work);
         for (rank, expected) in expected.iter().enumerate() {
             assert!(result(folder.path(), rank) == *expected, "{devices:?}");
@@ -218,11 +220,14 @@ fn several_processes_come_to_the_bits_of_one() {
     }
 }
 
-/// Sums until the process of the last rank is killed; that one does not come to the fourth sum. Unless nobody is to be
-/// told, the roll hears of it when there is a file.
-fn sum_until_another_dies(communicator: &Communicator, case: &str, folder: &OsStr) -> Result<()> {
-    let folder = Path::new(folder);
-    let victim = communicator.world_size() - 1;
+/// Sums until the process of rank `victim` is killed, which does not come to the fourth sum. In cases that are told, the
+/// roll hears of it a while after it is dead.
+fn sum_until_another_dies(
+    communicator: &Communicator,
+    victim: usize,
+    case: &str,
+    folder: &Path,
+) -> Result<()> {
     for _ in 0..3 {
         communicator.all_reduce_sum(&mut [1.0; 50])?;
     }
@@ -236,7 +241,9 @@ fn sum_until_another_dies(communicator: &Communicator, case: &str, folder: &OsSt
         if case.starts_with("told") {
             scope.spawn(|| {
                 read(&folder.join("dead")).unwrap();
-                communicator.roll().abort(victim, "its process was killed");
+                thread::sleep(Duration::from_millis(100));
+                let reason = "its process was killed";
+                communicator.roll().abort(victim, reason);
             });
         }
         loop {
@@ -245,39 +252,47 @@ fn sum_until_another_dies(communicator: &Communicator, case: &str, folder: &OsSt
     })
 }
 
-/// The errors of the others when the process of the last rank is killed.
-fn errors_after_a_death(case: &str, devices: &[&str]) -> Vec<String> {
+/// The errors of the other processes' ranks when that of rank `victim` is killed, which is its process's first.
+fn errors_after_a_death(case: &str, devices: &[&str], victim: usize) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
-    let mut processes = start(case, devices, &[], folder.path());
+    let mut processes = start(case, devices, victim, folder.path());
     read(&folder.path().join("waiting")).unwrap();
-    drop(processes.pop());
-    write(&folder.path().join("dead"), b"");
-    for process in &mut processes {
-        assert!(process.0.wait().unwrap().success());
+    let (mut first, mut errors, mut dead) = (0, Vec::new(), None);
+    for (own, process) in devices.iter().zip(&mut processes) {
+        let ranks = first..first + own.split(',').count();
+        first = ranks.end;
+        match ranks.contains(&victim) {
+            true => dead = Some(process),
+            false => errors.extend(ranks),
+        }
     }
-    let others = devices[..devices.len() - 1].join(",");
-    let errors = (0..others.split(',').count()).map(|rank| error(folder.path(), rank));
-    errors.collect()
+    dead.unwrap().0.kill().unwrap();
+    write(&folder.path().join("dead"), b"");
+    let error = |rank: usize| error(folder.path(), rank);
+    errors.into_iter().map(error).collect()
 }
 
 #[test]
 fn a_process_that_is_killed_ends_the_others_with_what_the_roll_says_of_it() {
-    for (devices, count) in [
-        (&["0", "1"][..], 2),
-        (&["0,1", "2"], 3),
-        (&["0", "1", "2"], 3),
-    ] {
+    let worlds: [(&[&str], usize, usize); 5] = [
+        (&["0", "1"], 2, 1),
+        (&["0", "1"], 2, 0),
+        (&["0,1", "2"], 3, 2),
+        (&["0", "1,2"], 3, 0),
+        (&["0", "1", "2"], 3, 1),
+    ];
+    for (devices, world_size, victim) in worlds {
+        if !has_gpus(world_size) {
+            continue;
+        }
         // NCCL may notice a death by itself, before the roll hears of it, or not at all.
         for case in ["told", "told-silent"] {
-            if !has_gpus(count) {
-                continue;
-            }
             let expected = Error::Aborted {
-                rank: count - 1,
+                rank: victim,
                 reason: "its process was killed".into(),
             };
-            for error in errors_after_a_death(case, devices) {
-                assert_eq!(error, expected.to_string(), "{case}");
+            for error in errors_after_a_death(case, devices, victim) {
+                assert_eq!(error, expected.to_string(), "{case} {devices:?}");
             }
         }
     }
@@ -289,12 +304,12 @@ fn a_process_that_is_killed_ends_the_others_though_the_roll_hears_nothing() {
         eprintln!("skipped: needs 2 simulated GPUs");
         return;
     }
-    let errors = errors_after_a_death("untold", &["0", "1"]);
+    let errors = errors_after_a_death("untold", &["0", "1"], 1);
     assert!(
         errors[0].contains("NCCL can't go on: another replica or the network failed"),
         "{errors:?}"
     );
-    let errors = errors_after_a_death("untold-silent", &["0", "1"]);
+    let errors = errors_after_a_death("untold-silent", &["0", "1"], 1);
     assert!(errors[0].contains("replica 1 (never seen)"), "{errors:?}");
 }
 
@@ -304,7 +319,7 @@ fn a_process_that_does_not_come_is_missed_at_the_deadline() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let _processes = start("absent", &["0", "1"], &[1], folder.path());
+    let _processes = start("absent", &["0", "1"], 1, folder.path());
     let error = error(folder.path(), 0);
     assert!(error.contains("replica 1 (never seen)"), "{error}");
 }
@@ -315,7 +330,7 @@ fn two_processes_on_one_gpu_are_refused() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let _processes = start("crowded", &["0", "0"], &[], folder.path());
+    let _processes = start("crowded", &["0", "0"], 2, folder.path());
     let error = error(folder.path(), 0);
     assert!(
         error.contains("each replica needs a GPU of its own"),
