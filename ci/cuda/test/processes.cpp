@@ -1,5 +1,6 @@
 // One of several processes whose simulated GPUs talk over NCCL: processes CASE FIRST COUNT RANKS FILE. Its threads are the
 // ranks from FIRST on, with the devices from 0 on. The process with rank 0 writes the unique id to FILE.
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -106,7 +107,7 @@ static void run_all(Rank &r) {
 }
 
 // The process of the last rank dies while the others wait for it; or, if `first`, that of rank 0, where all meet.
-static void run_death(Rank &r, bool first) {
+static void run_death(Rank &r, bool first, int count) {
     if (r.rank == (first ? 0 : r.ranks - 1)) {
         usleep(100000);
         raise(SIGKILL);
@@ -119,6 +120,8 @@ static void run_death(Rank &r, bool first) {
         usleep(1000);
     }
     check(error == (silent ? 0 : REMOTE_ERROR), "whether a death is noticed");
+    static std::atomic<int> ready{0};
+    for (ready++; ready < count;) usleep(1000); // an abort is noticed, too
     CALL(ncclCommAbort(r.communicator));
     CALL(cuStreamSynchronize(r.stream));
 }
@@ -142,7 +145,7 @@ int main(int, char **arguments) {
             CALL(cuStreamCreate(&r.stream, 1));
             for (CUdeviceptr *memory : {&r.in, &r.out}) CALL(cuMemAllocAsync(memory, 400000, r.stream));
             if (name == "all") run_all(r);
-            else run_death(r, name == "first_dies");
+            else run_death(r, name == "first_dies", count);
         });
     for (std::thread &thread : threads) thread.join();
 }
