@@ -173,13 +173,13 @@ CUresult cuDeviceGetName(char *name, int length, CUdevice index) {
 CUresult cuDeviceGetUuid_v2(char *uuid, CUdevice index) {
     NEED_DEVICE(index);
     std::memcpy(uuid, "simulated GPU \0", 15);
-    uuid[15] = static_cast<char>(index);
+    uuid[15] = static_cast<char>(visible()[index]);
     return CUDA_SUCCESS;
 }
 CUresult cuDeviceGetUuid(char *uuid, CUdevice index) { return cuDeviceGetUuid_v2(uuid, index); }
 CUresult cuDeviceGetPCIBusId(char *text, int length, CUdevice index) {
     NEED_DEVICE(index);
-    std::snprintf(text, length, "0000:%02x:00.0", index + 1);
+    std::snprintf(text, length, "0000:%02x:00.0", visible()[index] + 1);
     return CUDA_SUCCESS;
 }
 CUresult cuDeviceTotalMem_v2(std::size_t *bytes, CUdevice index) {
@@ -191,7 +191,7 @@ CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice index) {
     NEED_DEVICE(index);
     auto found = attributes.find(attribute);
     *value = found == attributes.end() ? 0 : found->second;
-    if (attribute == 33) *value = index + 1; // the PCI bus
+    if (attribute == 33) *value = visible()[index] + 1; // the PCI bus
     return CUDA_SUCCESS;
 }
 CUresult cuDeviceCanAccessPeer(int *can, CUdevice index, CUdevice peer) {

@@ -7,9 +7,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <unistd.h>
 
 using namespace nccl;
+
+extern "C" int cuDeviceGetPCIBusId(char *text, int length, int device);
 
 namespace {
 
@@ -44,7 +45,16 @@ Result explain(Result result, const std::string &text) {
     return result;
 }
 
-std::string id_prefix() { return "simulated NCCL " + std::to_string(getpid()) + " "; }
+// An identifier is this, the address of the process that made it, and a number.
+const std::string ID_PREFIX = "simulated NCCL ";
+
+// The machine, or what the variable says in its place, and the device.
+std::string place_of(int device) {
+    const char *host = std::getenv("NCCL_HOSTID");
+    char bus[16];
+    cuDeviceGetPCIBusId(bus, sizeof bus, device);
+    return std::string(host ? host : "") + " " + bus;
+}
 
 Fault read_fault() {
     Fault fault;
@@ -64,9 +74,9 @@ bool share_a_device(const World &world, std::string &text) {
     if (allowed && std::strcmp(allowed, "1") == 0) return false;
     for (int a = 0; a < world.ranks; a++)
         for (int b = a + 1; b < world.ranks; b++)
-            if (world.members[std::size_t(a)]->device == world.members[std::size_t(b)]->device) {
+            if (world.members[std::size_t(a)]->place == world.members[std::size_t(b)]->place) {
                 text = "Duplicate GPU detected: rank " + std::to_string(a) + " and rank " + std::to_string(b) +
-                       " both on device " + std::to_string(world.members[std::size_t(a)]->device);
+                       " both on device" + world.members[std::size_t(a)]->place;
                 return true;
             }
     return false;
@@ -81,42 +91,27 @@ Result join(Communicator **handle, int ranks, const UniqueId &id, int rank, int 
         return explain(INVALID_ARGUMENT, "Invalid rank requested: " + std::to_string(rank) + "/" +
                                              std::to_string(ranks));
     std::string key(id.text, strnlen(id.text, sizeof id.text));
-    if (key.compare(0, id_prefix().size(), id_prefix()) != 0)
-        return explain(INTERNAL_ERROR, "the unique id is not of this process: the ranks of a simulated communicator "
-                                       "are threads of one process");
+    std::size_t end = key.rfind(' ');
+    if (key.compare(0, ID_PREFIX.size(), ID_PREFIX) != 0 || end < ID_PREFIX.size())
+        return explain(INTERNAL_ERROR, "the unique id was not made by ncclGetUniqueId");
+    std::string address = key.substr(ID_PREFIX.size(), end - ID_PREFIX.size());
     auto communicator = std::make_shared<Communicator>();
     communicator->rank = rank, communicator->device = device, communicator->blocking = blocking;
-    communicator->fault = read_fault();
-
+    communicator->place = place_of(device), communicator->fault = read_fault();
+    if (address == own_address())
+        sit_down(communicator, ranks, key);
+    else if (!sit_down_elsewhere(communicator, ranks, key, address))
+        return explain(REMOTE_ERROR, "the process that made the unique id is gone");
     std::lock_guard<std::mutex> registered(registry().mutex);
-    std::shared_ptr<World> &found = registry().starting[key];
-    if (!found) found = std::make_shared<World>(ranks);
-    std::shared_ptr<World> world = found;
-    std::lock_guard<std::mutex> lock(world->mutex);
-    if (world->ranks != ranks)
-        simulator::fail("ncclCommInitRank: rank %d says %d ranks, another rank says %d", rank, ranks, world->ranks);
-    if (world->members[std::size_t(rank)]) simulator::fail("ncclCommInitRank: two ranks %d of one unique id", rank);
-    communicator->world = world;
-    world->members[std::size_t(rank)] = communicator.get();
     registry().live[communicator.get()] = communicator;
     *handle = communicator.get();
-    if (++world->joined == ranks) {
-        std::string text;
-        if (world->state == IN_PROGRESS)
-            world->state = share_a_device(*world, text) ? explain(INVALID_USAGE, text) : SUCCESS;
-        registry().starting.erase(key);
-    }
-    world->changed.notify_all();
     return SUCCESS;
 }
 
-void forget(const std::shared_ptr<Communicator> &communicator) {
-    std::lock_guard<std::mutex> registered(registry().mutex);
-    {
-        std::lock_guard<std::mutex> lock(communicator->world->mutex);
-        communicator->world->members[std::size_t(communicator->rank)] = nullptr;
-    }
-    registry().live.erase(communicator.get());
+// As forget, and ends the connection to another process.
+void leave(const std::shared_ptr<Communicator> &communicator) {
+    if (communicator->elsewhere) communicator->elsewhere->wire->end();
+    forget(communicator);
 }
 
 Result start(Communicator **handle, int ranks, const UniqueId &id, int rank, bool blocking) {
@@ -130,16 +125,18 @@ Result start(Communicator **handle, int ranks, const UniqueId &id, int rank, boo
     if (!blocking) return IN_PROGRESS;
     Result result = wait_for_start(*communicator);
     if (result != SUCCESS) {
-        forget(communicator);
+        leave(communicator);
         *handle = nullptr;
     }
     return result;
 }
 
-// Waits until the rank's operations are complete.
+// Whether the rank's operations are complete; also for ranks of other processes, as this one may end now.
+bool is_drained(const Communicator &c) { return c.finished == c.launches && is_delivered(*c.world); }
+
 void drain(Communicator &c) {
     std::unique_lock<std::mutex> lock(c.world->mutex);
-    c.world->changed.wait(lock, [&] { return c.finished == c.launches || c.aborted; });
+    c.world->changed.wait(lock, [&] { return is_drained(c) || c.aborted; });
 }
 
 } // namespace
@@ -152,9 +149,52 @@ std::shared_ptr<Communicator> find(Communicator *handle) {
     return found == registry().live.end() ? nullptr : found->second;
 }
 
+void sit_down(const std::shared_ptr<Communicator> &communicator, int ranks, const std::string &id) {
+    std::lock_guard<std::mutex> registered(registry().mutex);
+    std::shared_ptr<World> &found = registry().starting[id];
+    if (!found) found = std::make_shared<World>(ranks);
+    std::shared_ptr<World> world = found;
+    std::lock_guard<std::mutex> lock(world->mutex);
+    std::size_t rank = std::size_t(communicator->rank);
+    if (world->ranks != ranks)
+        simulator::fail("ncclCommInitRank: rank %zu says %d ranks, another rank says %d", rank, ranks, world->ranks);
+    if (world->members[rank]) simulator::fail("ncclCommInitRank: two ranks %zu of one unique id", rank);
+    communicator->world = world;
+    world->members[rank] = communicator.get();
+    if (++world->joined == ranks) {
+        std::string text;
+        if (world->state == IN_PROGRESS)
+            world->state = share_a_device(*world, text) ? explain(INVALID_USAGE, text) : SUCCESS;
+        registry().starting.erase(id);
+    }
+    world->changed.notify_all();
+}
+
+void abort(Communicator &c, bool tell) {
+    std::lock_guard<std::mutex> lock(c.world->mutex);
+    c.aborted = true;
+    if (tell) {
+        c.world->gone[std::size_t(c.rank)] = true;
+        if (c.world->state == IN_PROGRESS) c.world->state = REMOTE_ERROR; // the others wait in vain
+    }
+    c.world->changed.notify_all();
+}
+
+void forget(const std::shared_ptr<Communicator> &communicator) {
+    std::lock_guard<std::mutex> registered(registry().mutex);
+    {
+        std::lock_guard<std::mutex> lock(communicator->world->mutex);
+        communicator->world->members[std::size_t(communicator->rank)] = nullptr;
+        communicator->world->changed.notify_all(); // see is_delivered
+    }
+    registry().live.erase(communicator.get());
+}
+
 Result wait_for_start(Communicator &c) {
     std::unique_lock<std::mutex> lock(c.world->mutex);
     c.world->changed.wait(lock, [&] { return c.world->state != IN_PROGRESS; });
+    if (c.world->state != SUCCESS) // this process may end now, so the others are told first
+        c.world->changed.wait(lock, [&] { return is_delivered(*c.world); });
     return c.world->state;
 }
 
@@ -183,7 +223,8 @@ int ncclGetUniqueId(UniqueId *id) {
     static std::atomic<unsigned> count{0};
     if (!id) return INVALID_ARGUMENT;
     std::memset(id, 0, sizeof *id);
-    std::snprintf(id->text, sizeof id->text, "%s%u", id_prefix().c_str(), count.fetch_add(1));
+    std::snprintf(id->text, sizeof id->text, "%s%s %u", ID_PREFIX.c_str(), own_address().c_str(),
+                  count.fetch_add(1));
     return SUCCESS;
 }
 
@@ -212,7 +253,7 @@ int ncclCommInitAll(Communicator **handles, int count, const int *devices) {
     }
     Result result = wait_for_start(*handles[0]);
     for (int i = 0; i < count && result != SUCCESS; i++) {
-        forget(find(handles[i]));
+        leave(find(handles[i]));
         handles[i] = nullptr;
     }
     return result;
@@ -248,7 +289,7 @@ int ncclCommGetAsyncError(Communicator *handle, int *error) {
     std::lock_guard<std::mutex> lock(c->world->mutex);
     *error = c->error != SUCCESS ? c->error : c->world->state;
     if (*error != SUCCESS) return SUCCESS;
-    if (c->connecting || (c->finalized && c->finished < c->launches)) *error = IN_PROGRESS;
+    if (c->connecting || (c->finalized && !is_drained(*c))) *error = IN_PROGRESS;
     c->connecting = false;
     return SUCCESS;
 }
@@ -271,7 +312,8 @@ int ncclCommDestroy(Communicator *handle) {
     auto c = find(handle);
     if (!c) return explain(INVALID_ARGUMENT, "the communicator was destroyed before");
     drain(*c);
-    forget(c);
+    if (c->elsewhere) c->elsewhere->wire->send(Message::goodbye, "");
+    leave(c);
     return SUCCESS;
 }
 
@@ -279,14 +321,8 @@ int ncclCommAbort(Communicator *handle) {
     if (!handle) return SUCCESS;
     auto c = find(handle);
     if (!c) return explain(INVALID_ARGUMENT, "the communicator was destroyed before");
-    {
-        std::lock_guard<std::mutex> lock(c->world->mutex);
-        c->aborted = true;
-        c->world->gone[std::size_t(c->rank)] = true;
-        if (c->world->state == IN_PROGRESS) c->world->state = REMOTE_ERROR; // the others wait in vain
-        c->world->changed.notify_all();
-    }
-    forget(c);
+    abort(*c, true);
+    leave(c);
     return SUCCESS;
 }
 

@@ -1,6 +1,8 @@
-// What the files of the simulated NCCL (libnccl.so.2) share. The ranks of a communicator are threads of one process. An
-// operation is an item of work in its stream: it waits there until every rank's stream has come to the same operation.
+// What the files of the simulated NCCL (libnccl.so.2) share. The ranks of a communicator meet in the process that made the
+// unique id; one of another process sends its operations there, see nccl_remote.cpp. An operation is an item of work in
+// its stream: it waits there until every rank's stream has come to the same operation.
 #pragma once
+#include "nccl_wire.h"
 #include "simulator.h"
 #include <condition_variable>
 #include <deque>
@@ -57,15 +59,31 @@ struct Meeting {
     bool computing = false, done = false;
 };
 
+// The bytes that a rank's operation reads and writes.
+std::size_t bytes_sent(const Operation &operation, int ranks, int rank);
+std::size_t bytes_received(const Operation &operation, int ranks, int rank);
+
+struct Communicator;
+
+// The operations of one communicator that were called between GroupStart and GroupEnd, or one that was called alone.
+// They are one item of work: they progress together.
+struct Launch {
+    std::shared_ptr<Communicator> communicator;
+    std::vector<CUstream> streams; // without repetitions
+    std::vector<Operation> operations;
+    long number = 0;
+};
+
+// Runs a launch, after those before it; false when an abort ended it.
+bool run(Launch &launch);
+
 // A send that waits for its receive.
 struct Letter {
     const Operation *operation;
     bool taken = false;
 };
 
-struct Communicator;
-
-// What the ranks of one unique id share. Everything in it, and what is marked so in Communicator, is guarded by the
+// What the ranks of one unique id share. A rank of another process has one by itself there. Everything in it, and what is marked so in Communicator, is guarded by the
 // mutex; `changed` is notified after every change.
 struct World {
     std::mutex mutex;
@@ -88,10 +106,21 @@ struct Fault {
     bool error = false;
 };
 
+// A rank's connection to the process where all meet. Guarded as Communicator's fields.
+struct Elsewhere {
+    std::shared_ptr<Wire> wire;
+    bool lost = false;
+    bool answered = false; // the launch that is under way
+    std::string answer;
+};
+
 struct Communicator {
     std::shared_ptr<World> world;
-    int rank, device;
-    bool blocking;
+    int rank, device = -1;
+    std::string place; // the machine and the device
+    bool blocking = true;
+    bool proxy = false; // stands for a rank of another process
+    std::unique_ptr<Elsewhere> elsewhere; // of a rank whose process did not make the unique id
     Fault fault;
     // Guarded by the world's mutex:
     Result error = SUCCESS;
@@ -102,6 +131,9 @@ struct Communicator {
     long meetings = 0;
     std::shared_ptr<Meeting> meeting; // where it waits
     const Operation *meeting_operation = nullptr;
+    // Of a proxy: what its rank knows of the state, and whether there is something in a launch to tell it.
+    Result told = IN_PROGRESS;
+    bool answering = false;
 };
 
 // Calls between GroupStart and GroupEnd are collected per thread.
@@ -112,6 +144,25 @@ void add_to_group(std::shared_ptr<Communicator> starting);
 std::shared_ptr<Communicator> find(Communicator *handle);
 // Waits until all ranks have come, and says how it went.
 Result wait_for_start(Communicator &communicator);
+// Takes the communicator's place in the world of a unique id, which begins with the first to come.
+void sit_down(const std::shared_ptr<Communicator> &communicator, int ranks, const std::string &id);
+// Ends a communicator, and the others' wait for it unless nobody is to be told.
+void abort(Communicator &communicator, bool tell);
+// The communicator is no more.
+void forget(const std::shared_ptr<Communicator> &communicator);
+
+// Of nccl_remote.cpp. Takes a place in a world of another process; false if that is gone.
+bool sit_down_elsewhere(const std::shared_ptr<Communicator> &communicator, int ranks, const std::string &id,
+                        const std::string &address);
+// Runs a launch of a rank whose world is in another process.
+bool progress_elsewhere(std::unique_lock<std::mutex> &lock, Launch &launch);
+// Serves a rank of another process, as long as it is connected.
+void serve(std::shared_ptr<Wire> wire);
+// Whether what ranks of other processes wait for has been sent to them.
+bool is_delivered(const World &world);
+// Whether somebody is told when a process dies.
+bool deaths_are_noticed();
+
 // SUCCESS, or why the communicator can't take a call now.
 Result ready(Communicator &communicator);
 

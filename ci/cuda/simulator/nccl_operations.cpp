@@ -7,15 +7,6 @@ namespace {
 
 using Lock = std::unique_lock<std::mutex>;
 
-// The operations of one communicator that were called between GroupStart and GroupEnd, or one that was called alone.
-// They are one item of work: they progress together.
-struct Launch {
-    std::shared_ptr<Communicator> communicator;
-    std::vector<CUstream> streams; // without repetitions
-    std::vector<Operation> operations;
-    long number = 0;
-};
-
 struct Group {
     int depth = 0;
     std::vector<std::shared_ptr<Launch>> launches;
@@ -50,13 +41,22 @@ template <typename Missing> bool wait(Lock &lock, Communicator &c, Missing missi
         int peer = missing();
         if (peer < 0) return true;
         if (c.aborted) return false;
-        if (c.world->gone[std::size_t(peer)] && c.error == SUCCESS) c.error = REMOTE_ERROR;
+        if (c.world->gone[std::size_t(peer)] && c.error == SUCCESS) {
+            c.error = REMOTE_ERROR;
+            c.world->changed.notify_all(); // see tell in nccl_remote.cpp
+        }
         c.world->changed.wait(lock);
     }
 }
 
 bool wait_for_abort(Lock &lock, Communicator &c) {
     return wait(lock, c, [&] { return c.rank; });
+}
+
+// Something of what the rank waits for is complete.
+void is_answered(World &world, int rank) {
+    Communicator *member = world.members[std::size_t(rank)];
+    if (member && member->proxy) member->answering = true;
 }
 
 bool meet(Lock &lock, Communicator &c, const Operation &operation) {
@@ -77,6 +77,7 @@ bool meet(Lock &lock, Communicator &c, const Operation &operation) {
         compute(meeting->arrived);
         lock.lock();
         meeting->done = true;
+        for (int r = 0; r < world.ranks; r++) is_answered(world, r);
         world.changed.notify_all();
         return true;
     }
@@ -117,22 +118,13 @@ bool receive(Lock &lock, Communicator &c, const Operation &operation) {
         mismatch(c.rank, operation, operation.root, *letter->operation);
     std::memmove(operation.receive, letter->operation->send, operation.count * size_of(operation.type));
     letter->taken = true;
+    is_answered(*c.world, c.rank);
+    is_answered(*c.world, operation.root);
     c.world->changed.notify_all();
     return true;
 }
 
-// The bytes that a rank's operation reads and writes.
-std::size_t bytes_sent(const Operation &o, int ranks, int rank) {
-    if (o.kind == Kind::receive || (o.kind == Kind::broadcast && rank != o.root)) return 0;
-    return o.count * size_of(o.type) * std::size_t(o.kind == Kind::reduce_scatter ? ranks : 1);
-}
-
-std::size_t bytes_received(const Operation &o, int ranks, int rank) {
-    if (o.kind == Kind::send || (o.kind == Kind::reduce && rank != o.root)) return 0;
-    return o.count * size_of(o.type) * std::size_t(o.kind == Kind::all_gather ? ranks : 1);
-}
-
-// The steps of a launch in its stream; false when an abort ended it.
+// The steps of a launch in its stream.
 bool progress(Lock &lock, Launch &launch) {
     Communicator &c = *launch.communicator;
     // Launches of one communicator run in the order of their calls, whatever their streams.
@@ -142,6 +134,7 @@ bool progress(Lock &lock, Launch &launch) {
         if (operation.fault != SUCCESS) c.error = operation.fault;
         return wait_for_abort(lock, c);
     }
+    if (c.elsewhere) return progress_elsewhere(lock, launch);
     std::vector<std::pair<const Operation *, std::shared_ptr<Letter>>> sent;
     for (const Operation &operation : launch.operations)
         if (operation.kind == Kind::send) {
@@ -169,17 +162,6 @@ bool progress(Lock &lock, Launch &launch) {
                 }
         }
     return complete;
-}
-
-void run(Launch &launch) {
-    Communicator &c = *launch.communicator;
-    Lock lock(c.world->mutex);
-    if (!progress(lock, launch))
-        for (const Operation &operation : launch.operations) // what an aborted operation leaves is undefined
-            if (std::size_t bytes = bytes_received(operation, c.world->ranks, c.rank))
-                std::memset(operation.receive, 0xff, bytes);
-    c.finished++;
-    c.world->changed.notify_all();
 }
 
 Result start(const std::shared_ptr<Launch> &launch) {
@@ -263,6 +245,29 @@ std::string Operation::text() const {
     if (kind == Kind::send) text += " to rank " + std::to_string(root);
     if (kind == Kind::receive) text += " from rank " + std::to_string(root);
     return text;
+}
+
+std::size_t bytes_sent(const Operation &o, int ranks, int rank) {
+    if (o.kind == Kind::receive || (o.kind == Kind::broadcast && rank != o.root)) return 0;
+    return o.count * size_of(o.type) * std::size_t(o.kind == Kind::reduce_scatter ? ranks : 1);
+}
+
+std::size_t bytes_received(const Operation &o, int ranks, int rank) {
+    if (o.kind == Kind::send || (o.kind == Kind::reduce && rank != o.root)) return 0;
+    return o.count * size_of(o.type) * std::size_t(o.kind == Kind::all_gather ? ranks : 1);
+}
+
+bool run(Launch &launch) {
+    Communicator &c = *launch.communicator;
+    Lock lock(c.world->mutex);
+    bool complete = progress(lock, launch);
+    if (!complete)
+        for (const Operation &operation : launch.operations) // what an aborted operation leaves is undefined
+            if (std::size_t bytes = bytes_received(operation, c.world->ranks, c.rank))
+                std::memset(operation.receive, 0xff, bytes);
+    c.finished++;
+    c.world->changed.notify_all();
+    return complete;
 }
 
 bool in_group() { return group.depth > 0; }

@@ -13,6 +13,7 @@ use feedline_pipeline::cuda::cudarc::driver::{
 use super::group::{Group, Seat};
 use super::handle::{Element, Handle, Range, Reduction};
 use super::peers::share_memory;
+use super::share::{Alone, Share};
 use super::staging::Stagings;
 use crate::collective::{Phase, Place, Roll};
 use crate::error::{Error, Result, invalid};
@@ -24,7 +25,12 @@ use crate::error::{Error, Result, invalid};
 /// [`Collective`](crate::collective::Collective) for values in the host's memory.
 ///
 /// A thread waits only where it polls: for its own device, for the others' failures and for the deadline. Who fails, or
-/// finds one missing, aborts the communicators of all replicas of the process, so that none is left waiting in a kernel.
+/// finds one missing, aborts the communicators of all replicas of the process, so that none is left waiting in a kernel;
+/// those in other processes learn of it from the [`Roll`].
+///
+/// NCCL mixes up the values of replicas that call different things. Those of one process are told
+/// ([`Error::Mismatch`]); between processes only the deadline ends what does not fit, and not all that does not fit is
+/// noticed.
 ///
 /// ```no_run
 /// use feedline_trainer::Replicas;
@@ -65,9 +71,25 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// One for each of `world_size` ranks, which wait for each other no longer than `deadline`.
     pub(crate) fn group(world_size: usize, deadline: Duration) -> Result<Vec<Self>> {
-        let group = Group::new(Roll::new(world_size), deadline)?;
-        let ticket = |rank| Self::new(rank, &group);
-        Ok((0..world_size).map(ticket).collect())
+        Self::part(
+            0..world_size,
+            Roll::new(world_size),
+            deadline,
+            Arc::new(Alone),
+        )
+    }
+
+    /// One for each of the ranks `ranks` of those on the roll. The others are in other processes, whose failures stand on
+    /// the roll as those of this one do; `share` brings them the address where all connect. Every process calls this, and
+    /// later each [`duplicate`](crate::collective::Collective::duplicate), in the same order.
+    pub(crate) fn part(
+        ranks: std::ops::Range<usize>,
+        roll: Roll,
+        deadline: Duration,
+        share: Arc<dyn Share>,
+    ) -> Result<Vec<Self>> {
+        let group = Group::new(ranks.clone(), roll, deadline, share)?;
+        Ok(ranks.map(|rank| Self::new(rank, &group)).collect())
     }
 
     pub(super) fn new(rank: usize, group: &Arc<Group>) -> Self {
@@ -97,9 +119,9 @@ impl Drop for Ticket {
 }
 
 impl Communicator {
-    /// Connects this thread's GPU with those of all other ranks, each in a thread of its own.
+    /// Connects this thread's GPU with those of all other ranks, each in a thread or a process of its own.
     pub(crate) fn connect(mut ticket: Ticket, gpu: &Gpu) -> Result<Self> {
-        let shared = share_memory(gpu, ticket.group.world_size());
+        let shared = share_memory(gpu, ticket.group.ranks.len());
         let stream = shared
             .map_err(Error::cuda("let the other GPUs use its memory"))
             .and_then(|()| first_stream(gpu).map_err(Error::cuda("make a stream")))
@@ -170,7 +192,7 @@ impl Communicator {
     /// # Errors
     ///
     /// [`Error::Aborted`] if another replica failed, [`Error::Deadline`] if one did not come in time, [`Error::Mismatch`]
-    /// if one called something else, [`Error::Nccl`] if NCCL refuses, [`Error::InvalidArgument`] if the values are not
+    /// if one of this process called something else, [`Error::Nccl`] if NCCL refuses, [`Error::InvalidArgument`] if the values are not
     /// memory of the computing stream.
     pub fn all_reduce<T: Element>(
         &self,

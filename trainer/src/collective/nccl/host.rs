@@ -1,7 +1,6 @@
 //! Values in the host's memory.
 
 use super::communicator::{Communicator, Ticket};
-use super::group::Group;
 use super::handle::Reduction;
 use crate::collective::{Collective, Phase};
 use crate::error::{Result, invalid};
@@ -50,18 +49,19 @@ impl Collective for Communicator {
 
     fn duplicate(&self) -> Result<Box<dyn Collective>> {
         let shared = &self.group;
-        if self.rank() == 0 {
-            let made = Group::new(self.roll().beside(), shared.deadline)?;
+        let is_first = self.rank() == shared.ranks.start;
+        if is_first {
+            let made = shared.another().map_err(|error| self.fail(error))?;
             *shared.duplicate() = Some(made);
         }
         self.barrier()?;
         let made = shared.duplicate().clone();
-        // Only now may rank 0 make another one, or drop this.
+        // Only now may the first make another one, or drop this.
         self.barrier()?;
-        if self.rank() == 0 {
+        if is_first {
             *shared.duplicate() = None;
         }
-        let made = made.ok_or_else(|| invalid("duplicate", "missing", "that of rank 0"))?;
+        let made = made.ok_or_else(|| invalid("duplicate", "missing", "that of the first rank"))?;
         let ticket = Ticket::new(self.rank(), &made);
         Ok(Box::new(Self::connect(ticket, self.gpu())?))
     }

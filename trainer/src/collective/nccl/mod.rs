@@ -7,6 +7,7 @@ mod host;
 mod ledger;
 mod peers;
 mod reducer;
+mod share;
 mod staging;
 #[cfg(test)]
 mod tests;

@@ -17,9 +17,13 @@ struct Access {
 
 const _: () = assert!(size_of::<Access>() == size_of::<sys::CUmemAccessDesc>());
 
-/// Lets the first `count` GPUs, as far as they can, read and write what is allocated on `gpu`: as all ranks are in one
-/// process, NCCL's kernels may go straight to the memory of another. It asks for access by itself, but not to pools.
+/// Lets the first `count` GPUs, those of the ranks of this process, as far as they can, read and write what is allocated on
+/// `gpu`: NCCL's kernels may go straight to the memory of another rank of the process. It asks for access by itself, but not
+/// to pools. Between processes values go through memory of NCCL's own.
 pub(super) fn share_memory(gpu: &Gpu, count: usize) -> Result<(), DriverError> {
+    if count < 2 {
+        return Ok(());
+    }
     let context = gpu.stream().context();
     let has_pools = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
     if context.attribute(has_pools)? == 0 {

@@ -10,8 +10,11 @@ use super::communicator::Communicator;
 use super::group::{GRACE, Seat, in_time};
 use super::handle::{Element, Handle};
 use crate::collective::meeting::Call;
-use crate::collective::{Phase, Place};
+use crate::collective::{NcclFault, Phase, Place};
 use crate::error::{Error, Result};
+
+/// How long a rank to which NCCL says that something is wrong waits to hear from the roll what.
+const HEARSAY: Duration = Duration::from_secs(5);
 
 impl Communicator {
     /// Waits in this thread until all that is on the computing stream is done, as long as no replica fails and the deadline
@@ -145,6 +148,9 @@ impl Communicator {
 
     /// The error that all others see, too; after another's failure that one, which has closed this rank's connection.
     pub(super) fn fail(&self, error: Error) -> Error {
+        if self.group.is_part() && may_be_remote(&error) {
+            self.wait_for_news();
+        }
         if let Err(first) = self.group.roll.check() {
             return first;
         }
@@ -153,6 +159,15 @@ impl Communicator {
             error => self.group.roll.abort(self.rank, &error.to_string()),
         }
         error
+    }
+
+    /// Waits until the roll has a failure, but not long. NCCL may notice that a process is gone before word of it comes.
+    fn wait_for_news(&self) {
+        let start = Instant::now();
+        let patience = HEARSAY.min(self.group.deadline);
+        while self.group.roll.check().is_ok() && start.elapsed() < patience {
+            pause(start.elapsed());
+        }
     }
 
     pub(super) fn closed(&self) -> Error {
@@ -189,6 +204,12 @@ impl Drop for Communicator {
             });
         }
     }
+}
+
+/// Whether this may be how the end of another process looks here.
+fn may_be_remote(error: &Error) -> bool {
+    use NcclFault::{Internal, Remote, System};
+    matches!(error, Error::Nccl { fault, .. } if matches!(fault, Remote | System | Internal))
 }
 
 fn end_connection(handle: Handle) -> Result<()> {

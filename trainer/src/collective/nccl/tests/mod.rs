@@ -2,6 +2,7 @@
 
 mod failures;
 mod faults;
+mod processes;
 mod reducer;
 mod sums;
 

@@ -12,7 +12,7 @@ fn gradients(rank: usize, step: u64, length: usize) -> Vec<f32> {
 }
 
 /// The sums of three steps, in each of which a backward pass finishes one parameter after the other.
-fn train(
+pub(super) fn train(
     communicator: Communicator,
     lengths: &[usize],
     sizes: BucketSizes,

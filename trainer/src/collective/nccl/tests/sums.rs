@@ -23,7 +23,7 @@ fn sums(world_size: usize, length: usize) -> Vec<f32> {
 }
 
 /// What becomes of `length` values of type `T` in the middle of a buffer whose other values are left alone.
-fn reduced<T: Element + PartialEq>(
+pub(super) fn reduced<T: Element + PartialEq>(
     communicator: &Communicator,
     length: usize,
     reduction: Option<Reduction>,
