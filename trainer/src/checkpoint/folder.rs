@@ -103,7 +103,10 @@ impl Folder {
             hidden(folder, &name, "partial"),
             folder.join(format!("{PREFIX}{name}")),
         );
-        let tensors = Tensors::encode(&path, &snapshot.tensors)?;
+        let tensors = Tensors::encode(
+            &path,
+            snapshot.tensors.iter().map(|(name, own)| (name, own)),
+        )?;
         let manifest = Manifest::new((position, self.has_test), settings, snapshot, &tensors);
         let manifest = manifest.encode();
         let manifest = manifest.map_err(|reason| error(&path, CheckpointFault::Io, reason))?;

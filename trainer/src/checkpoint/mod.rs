@@ -36,6 +36,7 @@ mod folder;
 mod manifest;
 pub(crate) mod number;
 mod settings;
+mod share;
 mod snapshot;
 mod tensors;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub(crate) use folder::Folder;
 pub(crate) use manifest::{Manifest, Position, Running};
 pub(crate) use settings::Settings;
 pub use settings::{Checkpoints, Resume};
+pub(crate) use share::of_rank_0;
 pub(crate) use snapshot::{Snapshot, of_all_ranks};
 
 use std::collections::BTreeMap;

@@ -109,6 +109,15 @@ impl Checkpoints {
         self.restore_best
     }
 
+    /// When they are made and what the run ends with, in words: what all processes of a run must do together.
+    pub(crate) fn rhythm(&self) -> String {
+        let best = match self.restore_best {
+            true => ", ending with the best",
+            false => "",
+        };
+        format!("every {:?}{best}", self.every)
+    }
+
     /// Whether the best one is never removed.
     pub(super) fn keeps_best(&self) -> bool {
         self.keep_best || self.restore_best

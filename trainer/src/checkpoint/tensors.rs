@@ -72,8 +72,12 @@ pub(super) struct Tensors(pub(super) BTreeMap<String, Tensor>);
 
 impl Tensors {
     /// The bytes of the file with these.
-    pub(super) fn encode(path: &Path, tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
-        let pairs = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    pub(super) fn encode<'a>(
+        path: &Path,
+        tensors: impl IntoIterator<Item = (&'a String, &'a Tensor)>,
+    ) -> Result<Vec<u8>> {
+        let pairs = tensors.into_iter();
+        let pairs = pairs.map(|(name, tensor)| (name.as_str(), tensor));
         safetensors::serialize(pairs, None)
             .map_err(|reason| error(path, CheckpointFault::Io, reason))
     }
@@ -88,13 +92,18 @@ impl Tensors {
                 manifest.tensors.bytes
             )),
         })?;
-        if crc32fast::hash(&bytes) != manifest.tensors.crc32 {
+        Self::decode_as(&path, &bytes, manifest)
+    }
+
+    /// Of the bytes of the file at `path`, which must be the ones that the manifest means.
+    pub(super) fn decode_as(path: &Path, bytes: &[u8], manifest: &Manifest) -> Result<Self> {
+        if crc32fast::hash(bytes) != manifest.tensors.crc32 {
             return Err(damaged(
-                &path,
+                path,
                 "its checksum is not that of what was written",
             ));
         }
-        let tensors = Self::decode(&bytes).map_err(|reason| damaged(&path, reason))?;
+        let tensors = Self::decode(bytes).map_err(|reason| damaged(path, reason))?;
         for own in &manifest.parameters {
             let name = key::parameter(&own.name);
             if tensors
@@ -103,7 +112,7 @@ impl Tensors {
                 .is_none_or(|tensor| tensor.shape != own.shape)
             {
                 let reason = format!("it has no tensor {name:?} of shape {:?}", own.shape);
-                return Err(damaged(&path, reason));
+                return Err(damaged(path, reason));
             }
         }
         Ok(tensors)

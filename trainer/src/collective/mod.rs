@@ -13,6 +13,8 @@ mod nccl;
 mod overlap;
 mod roll;
 mod sighting;
+#[cfg(all(test, unix, feature = "mpi"))]
+pub(crate) mod strike;
 mod threads;
 
 pub use buckets::{BucketSizes, Buckets};

@@ -181,6 +181,15 @@ impl Roll {
         }
     }
 
+    /// This roll once more, for the same connection.
+    #[cfg(any(feature = "mpi", feature = "nccl"))]
+    pub(crate) fn same(&self) -> Self {
+        Self {
+            board: Arc::clone(&self.board),
+            line: self.line,
+        }
+    }
+
     /// The number of replicas.
     pub fn world_size(&self) -> usize {
         self.entries().places.len()
@@ -188,6 +197,8 @@ impl Roll {
 
     /// `rank` is here now. Nobody is missed for it.
     pub fn note(&self, rank: usize, step: u64, phase: Phase) {
+        #[cfg(all(test, unix, feature = "mpi"))]
+        super::strike::at(rank, Place { step, phase });
         if let Some(place) = self.entries().places.get_mut(rank) {
             *place = Some(Place { step, phase });
         }

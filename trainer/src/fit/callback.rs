@@ -180,6 +180,8 @@ pub(super) struct Watch {
     /// Replicas share the trainer, though only rank 0 locks and calls them.
     callbacks: Vec<Arc<Mutex<dyn Callback>>>,
     pub(super) evaluate_every: u64,
+    /// Then others may have callbacks where this process has none.
+    pub(super) in_several_processes: bool,
 }
 
 impl Default for Watch {
@@ -187,6 +189,7 @@ impl Default for Watch {
         Self {
             callbacks: Vec::new(),
             evaluate_every: 1,
+            in_several_processes: false,
         }
     }
 }
@@ -234,7 +237,7 @@ impl Watch {
         steps: u64,
         mut ask: impl FnMut(&mut dyn Callback) -> Result<ControlFlow<()>>,
     ) -> Result<bool> {
-        if self.callbacks.is_empty() {
+        if self.callbacks.is_empty() && !self.in_several_processes {
             return Ok(false);
         }
         collective.note(steps, Phase::Other("the callbacks' decision"));

@@ -66,9 +66,15 @@ fn run_as<M: Model, T: Real + CudaElement, F, O: Optimizer>(
     let engine = engine.tf32(tf32);
     let worker = GpuWorker::new(trainer, replica, communicator, (model, engine), rule, sets)?;
     worker.check_shapes(classes)?;
-    Session::new(trainer, replica, worker, sets.1.is_some())
-        .train()
-        .map(ControlFlow::Break)
+    Session::new(
+        trainer,
+        replica,
+        worker,
+        sets.1.is_some(),
+        trainer.saving.clone(),
+    )
+    .train()
+    .map(ControlFlow::Break)
 }
 
 /// A replica that computes on a GPU, some steps behind this thread.

@@ -7,6 +7,7 @@ use feedline_pipeline::loader::{LoaderBuilder, LoaderState};
 
 use super::gradients::{Accumulation, Clipping};
 use super::learner::{Learner, Rows};
+use super::saving::Saving;
 use super::worker::{Epoch, StepRecord, Sums, Worker};
 use super::{Trainer, loaders, tape};
 use crate::checkpoint::{Checkpoint, CheckpointFault, Snapshot};
@@ -39,18 +40,18 @@ impl<'a, M: Model, O: Optimizer> HostWorker<'a, M, O> {
         trainer: &Trainer<F, O>,
         replica: &'a Replica,
         model: M,
-        train: &Input,
-        test: Option<&Input>,
+        (train, test): (&Input, Option<&Input>),
+        saving: &Saving,
     ) -> Result<Self> {
         let (train_loader, test_loader) = loaders::describe(trainer, replica, train, test)?;
-        let from = trainer.saving.from();
+        let from = saving.from();
         let train_loader = match from.filter(|own| own.manifest().position.running.step > 0) {
             Some(within) => train_loader.resume(within.manifest().loader.clone()),
             None => train_loader,
         };
         let train_loader = train_loader.build()?;
         let mut optimizer = trainer.optimizer.clone();
-        if trainer.saving.is_on() {
+        if saving.is_on() {
             if optimizer.state().is_none() {
                 let expected = "one that overrides `Optimizer::state`, or no checkpoints";
                 return Err(invalid("optimizer", format!("{optimizer:?}"), expected));

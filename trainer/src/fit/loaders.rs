@@ -14,10 +14,9 @@ pub(super) fn describe<F, O>(
     train: &Input,
     test: Option<&Input>,
 ) -> Result<(LoaderBuilder, Option<LoaderBuilder>)> {
-    let world_size = replica.world_size();
-    let shard = Shard::new(replica.rank(), world_size)?;
+    let shard = Shard::new(replica.rank(), replica.world_size())?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let loaders = world_size * if test.is_some() { 2 } else { 1 };
+    let loaders = replica.local_ranks().len() * if test.is_some() { 2 } else { 1 };
     let load = |input: &Input, shuffle, tail| {
         Loader::builder(input.source.clone())
             .transform(input.transform.clone())
@@ -26,7 +25,7 @@ pub(super) fn describe<F, O>(
             .shuffle(shuffle)
             .tail(tail)
             .shard(shard)
-            .workers((cores / world_size).max(1))
+            .workers((cores / replica.on_this_machine()).max(1))
             .memory_budget(trainer.memory_budget / loaders)
     };
     let train = load(train, true, Tail::Drop);

@@ -45,6 +45,7 @@ mod session;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod together;
 mod worker;
 
 pub use callback::{Callback, Run, TrainedStep};
@@ -99,7 +100,7 @@ impl fmt::Debug for Input {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fitted<M> {
-    /// The model of rank 0, which is the same on all others: the last one, unless the checkpoints
+    /// The model, which is the same on all replicas: the last one, unless the checkpoints
     /// [restore the best](Checkpoints::restore_best).
     pub model: M,
     /// Loss and accuracy of each epoch.
@@ -254,7 +255,7 @@ where
         Self { seed, ..self }
     }
 
-    /// Bytes for batches, of all loaders together: each replica has one loader, and another if there is a test set, and
+    /// Bytes for batches, of all loaders of a process together: each replica has one loader, and another if there is a test set, and
     /// each gets an equal part. [`BudgetTooSmall`](feedline_pipeline::Error::BudgetTooSmall) speaks of one loader's
     /// part.
     pub fn memory_budget(self, bytes: usize) -> Self {
@@ -344,7 +345,18 @@ where
     /// [`Checkpoint`](crate::Error::Checkpoint) for one that can't be gone on from. Later:
     /// [`Diverged`](crate::Error::Diverged) if the loss is no number any more, and whatever stops a replica, as
     /// [`Replicas::run`] has it; [`Checkpoint`](crate::Error::Checkpoint) if one can't be written.
-    pub fn fit(mut self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {
+    ///
+    /// In several processes, each must call this with the same settings and data, or all fail with
+    /// [`Disagreement`](crate::Error::Disagreement). Each gets the trained model; callbacks are rank 0's only, and so are
+    /// checkpoints, which the others need not see.
+    pub fn fit(self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {
+        let replicas = self.replicas.clone();
+        // What keeps this process from training, others would wait for.
+        self.fit_on_all(train, test)
+            .inspect_err(|error| replicas.abort(error))
+    }
+
+    fn fit_on_all(mut self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {
         self.optimizer.check()?;
         self.schedule.check()?;
         self.recipe.check()?;
@@ -368,10 +380,14 @@ where
         }
         let replicas = self.replicas_for(&train, test.as_ref())?;
         let settings = self.settings(&train, test.as_ref());
-        self.saving.begin(settings, test.is_some())?;
+        self.agree(&replicas, &settings, &train, test.as_ref())?;
+        self.watch.in_several_processes = replicas.world().is_some();
+        self.saving
+            .begin(settings, test.is_some(), replicas.has_rank_0())?;
+        self.say_what_is_read(&replicas, &train, test.as_ref())?;
         let results =
             replicas.run(move |replica| session::run(&self, replica, &train, test.as_ref()))?;
-        // The first is rank 0's; there is at least one replica.
+        // The first is rank 0's, or of another process its first rank's; there is at least one replica.
         let first = results.into_iter().next();
         first.ok_or_else(|| invalid("number of replicas", 0, "at least 1"))
     }

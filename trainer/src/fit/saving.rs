@@ -13,6 +13,7 @@ use crate::collective::{Collective, Phase};
 use crate::error::{Error, Result, invalid};
 use crate::nn::Model;
 use crate::optim::{Optimizer, Schedule};
+use crate::parallel::Replica;
 
 /// Where a run that was resumed went on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +39,9 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    /// Takes the folder and finds where to go on, before there are replicas. `settings` must be the same then and now.
-    pub(super) fn begin(&mut self, settings: Settings, has_test: bool) -> Result<()> {
+    /// Takes the folder and finds where to go on, before there are replicas; in other processes than `rank_0`'s there is nothing
+    /// to take. `settings` must be the same then and now.
+    pub(super) fn begin(&mut self, settings: Settings, has_test: bool, rank_0: bool) -> Result<()> {
         let Some(checkpoints) = &self.checkpoints else {
             if self.resume == Resume::Latest {
                 return Err(invalid(
@@ -51,6 +53,9 @@ impl Saving {
             return Ok(());
         };
         checkpoints.check()?;
+        if !rank_0 {
+            return Ok(());
+        }
         self.folder = Some(Arc::new(Folder::open(checkpoints, has_test)?));
         let (found, damaged) = checkpoint::latest_whole(checkpoints.folder())?;
         if let Some(found) = found {
@@ -78,12 +83,48 @@ impl Saving {
 
     /// Whether checkpoints are made.
     pub(super) fn is_on(&self) -> bool {
-        self.folder.is_some()
+        self.checkpoints.is_some()
+    }
+
+    /// What all processes must do together, in words.
+    pub(super) fn rhythm(&self) -> String {
+        let rhythm = self.checkpoints.as_ref().map(Checkpoints::rhythm);
+        format!(
+            "{}, resume: {:?}",
+            rhythm.as_deref().unwrap_or("none"),
+            self.resume
+        )
+    }
+
+    /// The same for all processes: where to go on is rank 0's to say, which alone need see the folder.
+    pub(super) fn of_all(&self, replica: &Replica) -> Result<Self> {
+        if replica.world().is_none() || !self.is_on() {
+            return Ok(self.clone());
+        }
+        let collective = replica.collective();
+        collective.note(0, Phase::Other("handing over of the checkpoint"));
+        let from = checkpoint::of_rank_0(self.from(), collective)?;
+        let origin = from.as_ref().map(|own| Origin {
+            checkpoint: own.path().to_owned(),
+            step: own.step(),
+            damaged: Vec::new(),
+        });
+        Ok(Self {
+            origin: self.origin.clone().or(origin),
+            from: from.map(Arc::new),
+            ..self.clone()
+        })
     }
 
     /// The checkpoint to go on from.
     pub(super) fn from(&self) -> Option<&Checkpoint> {
         self.from.as_deref()
+    }
+
+    /// Whether the run ends with the model of the best checkpoint.
+    pub(super) fn restores_best(&self) -> bool {
+        let checkpoints = self.checkpoints.as_ref();
+        checkpoints.is_some_and(Checkpoints::restores_best)
     }
 
     /// Gives the model the weights of the best checkpoint of the first `epochs`, if that was asked for. Without a whole one
@@ -117,13 +158,13 @@ impl Saving {
 
     /// Whether to save within an epoch, when these many steps have been made.
     pub(super) fn due_within(&self, step: u64) -> bool {
-        let checkpoints = self.folder.as_ref().map(|own| own.checkpoints());
+        let checkpoints = self.checkpoints.as_ref();
         checkpoints.is_some_and(|own| own.due_within(step))
     }
 
     /// Whether to save at the end of an epoch, which may be the run's.
     pub(super) fn due_after(&self, position: &Position, over: bool) -> bool {
-        let checkpoints = self.folder.as_ref().map(|own| own.checkpoints());
+        let checkpoints = self.checkpoints.as_ref();
         checkpoints.is_some_and(|own| over || own.due_after(position.epoch, position.step))
     }
 

@@ -12,7 +12,7 @@ use super::host::HostWorker;
 use super::progress::{Moment, Progress};
 use super::saving::Saving;
 use super::worker::{Epoch, StepRecord, Worker};
-use super::{Fitted, Input, Length, Trainer};
+use super::{Fitted, Input, Length, Trainer, together};
 use crate::checkpoint::{Position, Running, Snapshot};
 use crate::collective::{Collective, Phase};
 use crate::error::{Error, Result, invalid};
@@ -33,6 +33,7 @@ pub(super) fn run<M: Model, O: Optimizer, F: Fn(&Device) -> Result<M>>(
     replica.collective().note(0, Phase::Start);
     let model = (trainer.model)(replica.device())?;
     flat::check(model.parameters())?;
+    together::agree_on_model(replica, &model)?;
     #[cfg(feature = "nccl")]
     let model = match super::gpu::run(trainer, replica, model, (train, test))? {
         ControlFlow::Break(fitted) => return Ok(fitted),
@@ -50,8 +51,9 @@ pub(super) fn run<M: Model, O: Optimizer, F: Fn(&Device) -> Result<M>>(
         };
         return Err(invalid("precision", found, expected));
     }
-    let worker = HostWorker::new(trainer, replica, model, train, test)?;
-    Session::new(trainer, replica, worker, test.is_some()).train()
+    let saving = trainer.saving.of_all(replica)?;
+    let worker = HostWorker::new(trainer, replica, model, (train, test), &saving)?;
+    Session::new(trainer, replica, worker, test.is_some(), saving).train()
 }
 
 /// The epochs of a run.
@@ -64,6 +66,7 @@ pub(super) struct Session<'a, W> {
     watch: &'a Watch,
     run: Run,
     saving: Saving,
+    in_several_processes: bool,
 }
 
 impl<'a, W> Session<'a, W> {
@@ -72,6 +75,7 @@ impl<'a, W> Session<'a, W> {
         replica: &'a Replica,
         worker: W,
         has_test: bool,
+        saving: Saving,
     ) -> Self
     where
         W: Worker<M>,
@@ -95,7 +99,8 @@ impl<'a, W> Session<'a, W> {
                 replicas: replica.world_size(),
                 has_test,
             },
-            saving: trainer.saving.clone(),
+            saving,
+            in_several_processes: replica.world().is_some(),
         }
     }
 
@@ -113,6 +118,9 @@ impl<'a, W> Session<'a, W> {
         if collective.rank() == 0 {
             let epochs = history.epochs.len() as u64;
             self.saving.restore_best(&model, epochs)?;
+        }
+        if self.in_several_processes && self.saving.restores_best() {
+            together::take_over_weights(&model, collective).inspect_err(abort)?;
         }
         Ok(Fitted {
             model,
@@ -313,7 +321,8 @@ mod tests {
                     Trainer::new(|_: &Device| Err::<Sequential, _>(invalid("a", "b", "c")));
                 let worker = Failing { others: &others };
                 let trainer = trainer.progress(false);
-                let session = Session::new(&trainer, replica, worker, false);
+                let saving = Saving::default();
+                let session = Session::new(&trainer, replica, worker, false, saving);
                 return session.train().map(|_| ());
             }
             let stop = replica.collective().barrier();

@@ -1,6 +1,8 @@
 //! What replicas compute on.
 
 use std::fmt;
+#[cfg(any(feature = "mpi", feature = "nccl"))]
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::Device;
@@ -8,9 +10,12 @@ use candle_core::Device;
 use feedline_pipeline::cuda::Gpu;
 
 use super::Replica;
+use super::join::Joined;
 use crate::collective::{Collective, ThreadCollective};
 #[cfg(feature = "nccl")]
 use crate::collective::{Communicator, Ticket};
+#[cfg(feature = "mpi")]
+use crate::collective::{Mpi, MpiCollective};
 use crate::error::{Error, Result};
 
 /// What replicas compute on, all of one kind.
@@ -18,16 +23,24 @@ use crate::error::{Error, Result};
 pub(super) enum Devices {
     /// So many parts of the CPU.
     Cpu(usize),
-    /// The GPUs with the lowest numbers, by name.
+    /// GPUs whose numbers follow each other.
     #[cfg(feature = "nccl")]
-    Gpus(Vec<String>),
+    Gpus {
+        /// The number of the first one.
+        first: usize,
+        names: Vec<String>,
+    },
+    /// This process's CPU, beside others over MPI.
+    #[cfg(feature = "mpi")]
+    Mpi(Arc<Mpi>),
 }
 
 impl Devices {
     /// All GPUs that this process may use.
     #[cfg(feature = "nccl")]
     pub(super) fn gpus() -> Result<Self> {
-        Ok(Self::Gpus(Gpu::names()?))
+        let names = Gpu::names()?;
+        Ok(Self::Gpus { first: 0, names })
     }
 
     #[cfg(not(feature = "nccl"))]
@@ -42,7 +55,19 @@ impl Devices {
         match self {
             Self::Cpu(count) => *count,
             #[cfg(feature = "nccl")]
-            Self::Gpus(names) => names.len(),
+            Self::Gpus { names, .. } => names.len(),
+            #[cfg(feature = "mpi")]
+            Self::Mpi(_) => 1,
+        }
+    }
+
+    pub(super) fn are_gpus(&self) -> bool {
+        match self {
+            Self::Cpu(_) => false,
+            #[cfg(feature = "nccl")]
+            Self::Gpus { .. } => true,
+            #[cfg(feature = "mpi")]
+            Self::Mpi(_) => false,
         }
     }
 
@@ -51,22 +76,56 @@ impl Devices {
         match self {
             Self::Cpu(count) => *count = most.min(*count),
             #[cfg(feature = "nccl")]
-            Self::Gpus(names) => names.truncate(most),
+            Self::Gpus { names, .. } => names.truncate(most),
+            #[cfg(feature = "mpi")]
+            Self::Mpi(_) => {}
         }
     }
 
-    /// What each replica needs to begin, in the order of the ranks.
-    pub(super) fn seats(&self, deadline: Duration) -> Result<Vec<Seat>> {
+    /// Leaves the one GPU that is for the process with this number on its machine, of several: the one with that number, or
+    /// the only one that it sees.
+    #[cfg(feature = "nccl")]
+    pub(super) fn only(&mut self, process: usize) -> Result<()> {
+        let Self::Gpus { first, names } = self else {
+            return Ok(());
+        };
+        if names.len() > 1 {
+            let visible = names.len();
+            if process >= visible {
+                let expected = format!(
+                    "at most {visible}, as that many GPUs are visible and each process takes one"
+                );
+                return Err(invalid("processes on this machine", process + 1, expected));
+            }
+            *first = process;
+            *names = vec![names.swap_remove(process)];
+        }
+        Ok(())
+    }
+
+    /// What each replica of this process needs to begin, in the order of the ranks.
+    #[cfg_attr(not(feature = "nccl"), allow(unused_variables))]
+    pub(super) fn seats(&self, deadline: Duration, joined: Option<&Joined>) -> Result<Vec<Seat>> {
         match self {
             Self::Cpu(count) => {
                 let group = ThreadCollective::group(*count, deadline)?;
                 Ok(group.into_iter().map(Seat::Cpu).collect())
             }
             #[cfg(feature = "nccl")]
-            Self::Gpus(names) => {
-                let tickets = Ticket::group(names.len(), deadline)?;
-                Ok(tickets.into_iter().map(Seat::Gpu).collect())
+            Self::Gpus { first, names } => {
+                let tickets = match joined {
+                    None => Ticket::group(names.len(), deadline)?,
+                    Some(Joined { world, .. }) => {
+                        let roll = world.roll().same();
+                        let share = Arc::clone(world);
+                        Ticket::part(world.ranks(), roll, world.deadline(), share)?
+                    }
+                };
+                let seats = tickets.into_iter().zip(*first..);
+                Ok(seats.map(|(ticket, gpu)| Seat::Gpu(ticket, gpu)).collect())
             }
+            #[cfg(feature = "mpi")]
+            Self::Mpi(mpi) => Ok(vec![Seat::Mpi(Box::new(mpi.collective()?))]),
         }
     }
 }
@@ -77,12 +136,14 @@ impl fmt::Display for Devices {
         match self {
             Self::Cpu(count) => write!(f, "{count} CPU replica{plural}"),
             #[cfg(feature = "nccl")]
-            Self::Gpus(names) => {
+            Self::Gpus { names, .. } => {
                 let mut kinds = names.clone();
                 kinds.dedup();
                 let (count, kinds) = (names.len(), kinds.join(", "));
                 write!(f, "{count} GPU replica{plural} ({kinds})")
             }
+            #[cfg(feature = "mpi")]
+            Self::Mpi(_) => write!(f, "1 CPU replica"),
         }
     }
 }
@@ -93,7 +154,9 @@ impl fmt::Display for Devices {
 pub(super) enum Seat {
     Cpu(ThreadCollective),
     #[cfg(feature = "nccl")]
-    Gpu(Ticket),
+    Gpu(Ticket, usize),
+    #[cfg(feature = "mpi")]
+    Mpi(Box<MpiCollective>),
 }
 
 impl Seat {
@@ -101,7 +164,9 @@ impl Seat {
         match self {
             Self::Cpu(collective) => collective.rank(),
             #[cfg(feature = "nccl")]
-            Self::Gpu(ticket) => ticket.rank(),
+            Self::Gpu(ticket, _) => ticket.rank(),
+            #[cfg(feature = "mpi")]
+            Self::Mpi(collective) => collective.rank(),
         }
     }
 
@@ -110,14 +175,16 @@ impl Seat {
         match self {
             Self::Cpu(collective) => Ok(Replica::new(Device::Cpu, collective)),
             #[cfg(feature = "nccl")]
-            Self::Gpu(ticket) => {
-                let (device, gpu) = open(ticket.rank())
-                    .inspect_err(|error: &Error| ticket.abort(&error.to_string()))?;
+            Self::Gpu(ticket, number) => {
+                let (device, gpu) =
+                    open(number).inspect_err(|error: &Error| ticket.abort(&error.to_string()))?;
                 Ok(Replica::on_gpu(
                     device,
                     Communicator::connect(ticket, &gpu)?,
                 ))
             }
+            #[cfg(feature = "mpi")]
+            Self::Mpi(collective) => Ok(Replica::new(Device::Cpu, *collective)),
         }
     }
 }

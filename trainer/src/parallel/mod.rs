@@ -5,6 +5,9 @@ mod devices;
 pub(crate) mod equivalence;
 #[cfg(test)]
 mod gpu_tests;
+mod join;
+#[cfg(all(test, unix, feature = "mpi"))]
+mod processes;
 mod replica;
 #[cfg(test)]
 mod tests;
@@ -12,6 +15,7 @@ mod tests;
 pub use replica::Replica;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::available_parallelism;
@@ -21,6 +25,7 @@ use rayon::ThreadPoolBuilder;
 
 use crate::error::{Error, Result, invalid};
 use devices::Devices;
+use join::Joined;
 pub(crate) use replica::panicked;
 
 /// On which devices to train, one replica on each.
@@ -43,7 +48,9 @@ pub(crate) use replica::panicked;
 /// 65,536 numbers and more to a pool of which a process has one, and `CANDLE_NUM_THREADS` limits that.
 ///
 /// A GPU replica computes on a stream of its own of one GPU; it has threads, too, for what the host does for it. One process
-/// drives all GPUs.
+/// drives all GPUs of a machine, unless a launcher starts one for each.
+///
+/// Replicas of several processes train together once they have [joined](Self::join_launched).
 #[derive(Debug, Clone)]
 pub struct Replicas {
     devices: Devices,
@@ -54,6 +61,8 @@ pub struct Replicas {
     deadline: Duration,
     /// Why they are none, where they were looked for.
     without_gpus: Option<String>,
+    /// With those of other processes.
+    joined: Option<Joined>,
 }
 
 /// How long a replica waits for the others, unless [`Replicas::deadline`] says otherwise: 1 minute.
@@ -126,7 +135,7 @@ impl Replicas {
     /// # Ok::<(), feedline_trainer::Error>(())
     /// ```
     pub fn on_gpus(&self) -> bool {
-        !matches!(self.devices, Devices::Cpu(_))
+        self.devices.are_gpus()
     }
 
     /// This many replicas on the CPU, neither more nor fewer.
@@ -156,6 +165,7 @@ impl Replicas {
             threads: None,
             deadline: DEFAULT_DEADLINE,
             without_gpus: None,
+            joined: None,
         }
     }
 
@@ -190,7 +200,7 @@ impl Replicas {
 
     /// How many threads each replica has, now that their number is settled.
     fn threads_per_replica(&self) -> usize {
-        let shared_out = (cores() / self.world_size()).max(1);
+        let shared_out = (cores() / self.on_this_machine()).max(1);
         self.threads.unwrap_or(shared_out)
     }
 
@@ -200,14 +210,30 @@ impl Replicas {
         Self { deadline, ..self }
     }
 
-    /// The number of replicas; of [`auto`](Self::auto), the most that there can be.
+    /// The number of replicas, those of other processes included; of [`auto`](Self::auto), the most that there can be.
     pub fn world_size(&self) -> usize {
-        self.devices.count()
+        match &self.joined {
+            Some(joined) => joined.world.world_size(),
+            None => self.devices.count(),
+        }
+    }
+
+    /// The ranks of the replicas in this process: all of them, unless they have [joined](Self::join) others.
+    pub fn ranks(&self) -> Range<usize> {
+        match &self.joined {
+            Some(joined) => joined.world.ranks(),
+            None => 0..self.devices.count(),
+        }
+    }
+
+    /// Whether this process has the replica with rank 0, which alone writes files and shows progress.
+    pub fn has_rank_0(&self) -> bool {
+        self.ranks().start == 0
     }
 
     /// The replicas for work of which there are only so many parts: fewer of them if that was left open.
     pub(crate) fn limited(mut self, (limit, most): (&str, usize)) -> Result<Self> {
-        if self.flexible {
+        if self.flexible && self.joined.is_none() {
             self.devices.truncate(most);
         }
         if self.world_size() <= most {
@@ -217,8 +243,8 @@ impl Replicas {
         Err(invalid("number of replicas", self.world_size(), expected))
     }
 
-    /// Runs `work` once per replica, each on threads of its own, and returns what they return in the order of the ranks.
-    /// `work` is called on one of the replica's threads; the others help where it uses rayon.
+    /// Runs `work` once per replica, each on threads of its own, and returns what they return in the order of the ranks: of
+    /// those in this process. `work` is called on one of the replica's threads; the others help where it uses rayon.
     ///
     /// # Errors
     ///
@@ -234,12 +260,14 @@ impl Replicas {
         &self,
         work: impl Fn(&Replica) -> Result<T> + Send + Sync + 'static,
     ) -> Result<Vec<T>> {
-        let seats = self.devices.seats(self.deadline)?;
+        let seats = self.devices.seats(self.deadline, self.joined.as_ref());
+        let seats = seats.inspect_err(|error| self.abort(error))?;
+        let surroundings = self.surroundings();
         let work = Arc::new(work);
         let (sender, finished) = mpsc::channel();
         for seat in seats {
             let (work, sender) = (Arc::clone(&work), sender.clone());
-            let rank = seat.rank();
+            let (rank, surroundings) = (seat.rank(), surroundings.clone());
             let pool = ThreadPoolBuilder::new()
                 .num_threads(self.threads_per_replica())
                 .thread_name(move |thread| format!("replica-{rank}-{thread}"))
@@ -256,7 +284,7 @@ impl Replicas {
                 })?;
             // The pool's threads end when this is done.
             pool.spawn(move || {
-                let result = seat.run(&*work);
+                let result = seat.run(surroundings, &*work);
                 // Nobody listens any more if another's failure was reported without this one's.
                 let _ = sender.send((rank, result));
             });
@@ -267,7 +295,8 @@ impl Replicas {
 
     /// What all replicas return, or the failure that matters most.
     fn collect<T>(&self, finished: &Receiver<(usize, Result<T>)>) -> Result<Vec<T>> {
-        let mut values: Vec<Option<T>> = (0..self.world_size()).map(|_| None).collect();
+        let ranks = self.ranks();
+        let mut values: Vec<Option<T>> = ranks.clone().map(|_| None).collect();
         let mut failure: Option<(Error, Instant)> = None;
         loop {
             let next = match &failure {
@@ -278,7 +307,7 @@ impl Replicas {
                 }
             };
             match (next, failure.as_mut()) {
-                (Some((rank, Ok(value))), _) => values[rank] = Some(value),
+                (Some((rank, Ok(value))), _) => values[rank - ranks.start] = Some(value),
                 (Some((_, Err(error))), None) => failure = Some((error, Instant::now())),
                 (Some((_, Err(error))), Some((known, _))) if cause(&error) > cause(known) => {
                     *known = error;
@@ -293,7 +322,7 @@ impl Replicas {
         let complete = |(rank, value): (usize, Option<T>)| {
             value.ok_or_else(|| panicked(rank, &"while its thread ended"))
         };
-        values.into_iter().enumerate().map(complete).collect()
+        ranks.zip(values).map(complete).collect()
     }
 }
 
@@ -316,7 +345,10 @@ fn cause(error: &Error) -> u8 {
 impl fmt::Display for Replicas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let most = if self.flexible { "up to " } else { "" };
-        write!(f, "{most}{}", self.devices)?;
+        match &self.joined {
+            Some(joined) => joined.describe(&self.devices, f)?,
+            None => write!(f, "{most}{}", self.devices)?,
+        }
         match self.threads {
             None => {}
             Some(1) => f.write_str(" of 1 thread")?,

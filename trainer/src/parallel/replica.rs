@@ -1,6 +1,7 @@
 //! One replica.
 
 use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::collective::Collective;
 #[cfg(feature = "nccl")]
 use crate::collective::Communicator;
 use crate::error::{Error, Result};
+use crate::rendezvous::World;
 
 /// One of several copies of the same work.
 #[derive(Debug)]
@@ -22,6 +24,18 @@ pub struct Replica {
     /// The same, of a replica on a GPU.
     #[cfg(feature = "nccl")]
     communicator: Option<Arc<Communicator>>,
+    surroundings: Surroundings,
+}
+
+/// Who else there is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Surroundings {
+    /// The ranks in this process.
+    pub(super) ranks: Range<usize>,
+    /// How many replicas this machine has, as far as is known.
+    pub(super) on_this_machine: usize,
+    /// The other processes, if there are some.
+    pub(super) world: Option<Arc<World>>,
 }
 
 impl Replica {
@@ -31,6 +45,7 @@ impl Replica {
             collective: Arc::new(collective),
             #[cfg(feature = "nccl")]
             communicator: None,
+            surroundings: Surroundings::default(),
         }
     }
 
@@ -41,6 +56,7 @@ impl Replica {
             device,
             collective: communicator.clone(),
             communicator: Some(communicator),
+            surroundings: Surroundings::default(),
         }
     }
 
@@ -76,6 +92,21 @@ impl Replica {
         &*self.collective
     }
 
+    /// The ranks of the replicas in this process: all of them, unless [other processes](Self::world) take part.
+    pub fn local_ranks(&self) -> Range<usize> {
+        self.surroundings.ranks.clone()
+    }
+
+    /// The processes that take part, if it is several.
+    pub fn world(&self) -> Option<&World> {
+        self.surroundings.world.as_deref()
+    }
+
+    /// How many replicas share this machine.
+    pub(crate) fn on_this_machine(&self) -> usize {
+        self.surroundings.on_this_machine.max(1)
+    }
+
     /// The same connection, to keep: calls through it are calls of [`collective`](Self::collective).
     pub fn shared_collective(&self) -> Arc<dyn Collective> {
         Arc::clone(&self.collective)
@@ -84,9 +115,14 @@ impl Replica {
 
 impl Seat {
     /// Calls `work` with the replica that takes this seat. If that fails or panics, the others learn of it.
-    pub(super) fn run<T>(self, work: impl Fn(&Replica) -> Result<T>) -> Result<T> {
+    pub(super) fn run<T>(
+        self,
+        surroundings: Surroundings,
+        work: impl Fn(&Replica) -> Result<T>,
+    ) -> Result<T> {
         let rank = self.rank();
-        let replica = caught(rank, || self.replica())?;
+        let mut replica = caught(rank, || self.replica())?;
+        replica.surroundings = surroundings;
         let result = caught(rank, || work(&replica));
         if let Err(error) = &result {
             replica.collective.abort(&error.to_string());

@@ -57,11 +57,16 @@ impl Shared {
     pub(super) fn lose(&self, process: usize, how: impl FnOnce(&str) -> String) {
         let rank = self.ranks_of(process).start;
         let who = format!("its process {process} ({})", self.people[process]);
-        let seen = match self.roll.seen(rank) {
-            Some(place) => format!("; last seen at: {place}"),
-            None => String::new(),
-        };
-        self.roll.abort(rank, &(how(&who) + &seen));
+        let mut reason = how(&who);
+        if let Some(place) = self.roll.seen(rank) {
+            reason += &format!("; last seen at: {place}");
+        }
+        // What is known of it is a heartbeat old; what this process knows of itself is not.
+        let own = self.ranks().start;
+        if let Some(place) = self.roll.seen(own) {
+            reason += &format!("; replica {own} was then at: {place}");
+        }
+        self.roll.abort(rank, &reason);
     }
 
     /// Sends a message to all processes that this one has a link to.

@@ -81,7 +81,9 @@ fn what_is_sealed_well_and_makes_no_sense_is_an_error() {
         fs::create_dir(&path).unwrap();
         let (mut manifest, mut tensors) = (manifest.clone(), tensors.clone());
         change(&mut manifest, &mut tensors);
-        let bytes = super::tensors::Tensors::encode(&path, &tensors).unwrap();
+        let bytes =
+            super::tensors::Tensors::encode(&path, tensors.iter().map(|(name, own)| (name, own)))
+                .unwrap();
         manifest.tensors.bytes = bytes.len() as u64;
         manifest.tensors.crc32 = crc32fast::hash(&bytes);
         fs::write(path.join(super::tensors::FILE), bytes).unwrap();

@@ -86,7 +86,6 @@ impl Mpi {
             farewells: Mutex::default(),
             roll,
             rank: process,
-            deadline,
         });
         let world = Link::world().and_then(|world| same_place(world, process, processes));
         let world = world.map_err(|error| wait.fail(error))?;
@@ -135,7 +134,6 @@ pub(super) struct Engine {
     farewells: Mutex<Vec<(Link, Pending<Buffers<u64>>)>>,
     roll: Roll,
     rank: usize,
-    deadline: Duration,
 }
 
 impl Engine {
@@ -166,7 +164,8 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Ends MPI, if nobody has failed. Takes no longer than the deadline.
+    /// Ends MPI, if nobody has failed, which waits for all others: as long as they live, as a launcher takes a process for
+    /// failed that ends without.
     fn drop(&mut self) {
         let place = Place {
             step: 0,
@@ -177,7 +176,7 @@ impl Drop for Engine {
             rank: self.rank,
             place,
             start: Instant::now(),
-            deadline: self.deadline,
+            deadline: Duration::MAX,
         };
         if self.roll.check().is_err() {
             return;
