@@ -62,7 +62,9 @@ fn run(training: &Training) -> feedline::Result<()> {
     let network = model(&Device::Cpu)?;
     let trained = network.parameters().iter().filter(|own| own.trainable);
     let numbers: usize = trained.map(|own| own.value.elem_count()).sum();
-    println!("A residual network of {numbers} numbers that are trained\n");
+    feedline::print(format_args!(
+        "A residual network of {numbers} numbers that are trained\n"
+    ))?;
     training.run_model(&dataset, &recipe, model)
 }
 

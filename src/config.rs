@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::recipe::{Network, Recipe};
-use crate::{Error, Result};
+use crate::{Error, Result, console};
 
 /// The version of what is written.
 const FORMAT: u32 = 1;
@@ -247,13 +246,11 @@ impl Trained {
                     false => checkpoint::latest_whole(&folder)?,
                 };
                 for own in damaged {
-                    // Nothing can be done where nobody listens.
-                    let _ = writeln!(
-                        std::io::stderr().lock(),
+                    console::say(format_args!(
                         "warning: passing over the checkpoint {}: {}",
                         own.path.display(),
                         own.reason
-                    );
+                    ));
                 }
                 let none =
                     || refuse("it has no checkpoint yet: the first one is made after an epoch");

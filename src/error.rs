@@ -1,9 +1,6 @@
 //! The one error type of this package.
 
-use std::fmt::Display;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// What this package's fallible functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -75,36 +72,6 @@ impl Error {
             } => Some((dataset, directory)),
             _ => None,
         }
-    }
-}
-
-/// Ends a program with what went wrong, in words.
-pub fn report(result: Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing can be done where nobody listens.
-            let mut stderr = std::io::stderr().lock();
-            let _ = writeln!(stderr, "error: {error}");
-            if error.missing_data().is_some() {
-                let advice = "--download fetches it, and --data DIR takes it from another folder";
-                let _ = writeln!(stderr, "{advice}");
-            }
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Prints a line on standard output. That nobody reads it any more, as behind `| head`, is no error.
-///
-/// # Errors
-///
-/// [`Error::Output`] if it can't be written.
-pub fn print(text: impl Display) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Output(error)),
-        _ => Ok(()),
     }
 }
 

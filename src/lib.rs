@@ -13,13 +13,15 @@
 //! | [`numbers`] | whole numbers on the command line |
 
 pub mod config;
+mod console;
 pub mod data;
 mod error;
 pub mod numbers;
 pub mod recipe;
 pub mod training;
 
-pub use error::{Error, Result, print, report};
+pub use console::{is_first, print, report, say};
+pub use error::{Error, Result};
 pub use recipe::Recipe;
 pub use training::Training;
 

@@ -2,13 +2,12 @@
 
 mod commands;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use feedline::data::DataName;
-use feedline::{Error, Result};
+use feedline::{Error, Result, say};
 
 use commands::{Output, bench, completions, data, export, predict, report, train};
 
@@ -82,18 +81,16 @@ fn run(command: &Command, output: &Output) -> Result<()> {
     }
 }
 
-/// Says what went wrong. Nothing can be done where nobody listens.
+/// Says what went wrong.
 fn fail(error: &Error, output: &Output) -> ExitCode {
-    let mut stderr = std::io::stderr().lock();
-    let _ = writeln!(stderr, "error: {error}");
+    say(format_args!("error: {error}"));
     if let Some((title, folder)) = error.missing_data()
         && let Some(name) = DataName::titled(title)
     {
         let (name, folder) = (name.name(), quoted(folder));
-        let _ = writeln!(
-            stderr,
+        say(format_args!(
             "`feedline data fetch {name} --data {folder}` fetches it, and --data takes it from another folder"
-        );
+        ));
     }
     // Of pictures the result has said it.
     if !matches!(error, Error::Pictures { .. }) {

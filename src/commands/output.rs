@@ -1,10 +1,9 @@
 //! Where results go.
 
 use std::fmt::Display;
-use std::io::Write;
 use std::path::Path;
 
-use feedline::{Error, Result, print};
+use feedline::{Error, Result, is_first, print, say};
 use serde_json::{Value, json};
 
 /// A path for JSON, which has no other letters than Unicode's.
@@ -44,12 +43,14 @@ impl Output {
 
     /// Words that are no result: with JSON on standard error.
     pub(crate) fn words(&self, words: impl Display) -> Result<()> {
-        if self.json {
-            // That nobody listens changes nothing.
-            let _ = writeln!(std::io::stderr().lock(), "{words}");
-            return Ok(());
+        match self.json {
+            false => print(words),
+            true if is_first() => {
+                say(words);
+                Ok(())
+            }
+            true => Ok(()),
         }
-        print(words)
     }
 
     /// What ended the program, for programs that read JSON.

@@ -1,7 +1,7 @@
 //! `feedline train`
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use clap::{ArgMatches, Args};
 use feedline::data::{Choice, DataName};
 use feedline::recipe::{CifarCnn, Resnet9};
 use feedline::training::Outcome;
-use feedline::{Error, Result, Training};
+use feedline::{Error, Result, Training, say};
 use feedline_trainer::fit::{Callback, EpochRecord, Metrics};
 use serde_json::{Value, json};
 
@@ -125,21 +125,25 @@ impl Train {
         output.words(format_args!("{}\n", model(&Device::Cpu)?.summary()))?;
 
         let mut training = self.training.clone();
+        let replicas = training.replicas()?;
+        let runs = Path::new("runs");
         let (folder, made) = match training.record.take() {
             Some(folder) => (folder, false),
-            None => (free_folder(Path::new("runs"), self.model)?, true),
+            None if replicas.has_rank_0() => (free_folder(runs, self.model)?, true),
+            // Rank 0's, which alone writes there.
+            None => (runs.to_owned(), false),
         };
-        if training.replicas()?.on_gpus() && training.checkpoints.is_none() {
+        if replicas.on_gpus() && training.checkpoints.is_none() {
             // The trainer refuses them there.
-            let words = "no checkpoints: GPUs can't make them yet, so the weights are not kept";
-            let _ = writeln!(std::io::stderr().lock(), "warning: {words}");
+            say("warning: no checkpoints: GPUs can't make them yet, so the weights are not kept");
         } else {
             training
                 .checkpoints
                 .get_or_insert(folder.join("checkpoints"));
         }
         training.record = Some(folder.clone());
-        let fitted = training.job(&dataset, &recipe, model).and_then(|job| {
+        let job = training.job(&dataset, &recipe, model, replicas);
+        let fitted = job.and_then(|job| {
             output.words(&job)?;
             let run = folder.display();
             output.words(format_args!(

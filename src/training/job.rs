@@ -1,9 +1,9 @@
 //! A run that is ready to begin.
 
 use std::fmt;
-use std::io::Write;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use candle_core::Device;
 use feedline_pipeline::dataset::Dataset;
@@ -17,7 +17,7 @@ use feedline_trainer::{Input, Replicas, Trainer, inference};
 use super::record::Record;
 use super::{OptimizerName, Training};
 use crate::config::Config;
-use crate::{Recipe, Result};
+use crate::{Error, Recipe, Result, console};
 
 /// A run that is ready to begin. Prints as a line that says what is trained on.
 #[derive(Debug)]
@@ -48,17 +48,24 @@ pub struct Outcome {
 }
 
 impl Training {
-    /// The run that these options describe, with what the recipe says where they say nothing; `model` builds the network.
+    /// The run on `replicas` that these options describe, with what the recipe says where they say nothing; `model` builds the
+    /// network. Of several processes the one with rank 0 alone records it.
     ///
     /// # Errors
     ///
-    /// If there are not as many GPUs as asked for, or the run to go on with has other settings.
-    pub fn job<M, F>(&self, dataset: &Dataset, recipe: &Recipe, model: F) -> Result<Job<F>>
+    /// If the run to go on with has other settings.
+    pub fn job<M, F>(
+        &self,
+        dataset: &Dataset,
+        recipe: &Recipe,
+        model: F,
+        replicas: Replicas,
+    ) -> Result<Job<F>>
     where
         M: Model,
         F: Fn(&Device) -> feedline_trainer::Result<M> + Send + Sync + 'static,
     {
-        let replicas = self.replicas()?;
+        let first = replicas.has_rank_0();
         let own = self.resolved(recipe);
         let epochs = own.epochs.map_or(recipe.epochs, NonZeroU64::get);
         let batch_size = own.batch_size.map_or(recipe.batch_size, NonZeroUsize::get);
@@ -68,7 +75,8 @@ impl Training {
             dataset.train.len(),
             dataset.test.len()
         );
-        let record = self.record.as_ref().map(|folder| {
+        let record = self.record.as_ref().filter(|_| first);
+        let record = record.map(|folder| {
             let mut config = Config::new(dataset, recipe, self.seed, replicas.to_string());
             config.options = options(&own);
             config.checkpoints = self.checkpoints().map(|path| {
@@ -101,14 +109,15 @@ impl Training {
             trainer = trainer.callback(EarlyStopping::new(patience.get()));
         }
         if let Some(folder) = self.checkpoints() {
-            if self.resume && record.as_ref().is_some_and(Record::has_epochs) && !is_begun(&folder)
+            if first
+                && self.resume
+                && record.as_ref().is_some_and(Record::has_epochs)
+                && !is_begun(&folder)
             {
-                // Nothing can be done where nobody listens.
-                let _ = writeln!(
-                    std::io::stderr().lock(),
+                console::say(format_args!(
                     "warning: {} has no checkpoint, so the run begins anew with its first epoch",
                     folder.display()
-                );
+                ));
             }
             let checkpoints = Checkpoints::in_folder(folder).keep_last(3).keep_best(true);
             trainer = trainer.checkpoints(checkpoints).resume(self.resume);
@@ -128,21 +137,28 @@ impl Training {
         })
     }
 
-    /// Where these options have it trained.
+    /// Where these options have it trained: together with the other processes, if a launcher started some. Waits for these,
+    /// so a program calls it once.
     ///
     /// # Errors
     ///
-    /// If there are not as many GPUs as asked for.
+    /// If there are not as many GPUs as asked for; and as [`Replicas::join_launched`].
     pub fn replicas(&self) -> Result<Replicas> {
+        if self.download && console::other_processes().is_some() {
+            let reason = "--download: each process would fetch the same files; fetch them before, with `feedline data fetch`";
+            return Err(Error::Usage(reason.into()));
+        }
         let replicas = match (self.gpus, self.replicas) {
             (Some(count), _) => Replicas::gpu_count(count.get())?,
             (None, Some(count)) => Replicas::cpu(count.get())?,
             (None, None) => Replicas::auto(),
         };
-        Ok(match self.threads {
+        let replicas = match self.threads {
             Some(threads) => replicas.threads(threads.get())?,
             None => replicas,
-        })
+        };
+        let deadline = Duration::from_secs(self.deadline.get());
+        Ok(replicas.deadline(deadline).join_launched()?)
     }
 
     fn learning_rate_for(&self, recipe: &Recipe) -> f32 {

@@ -39,7 +39,7 @@ impl Training {
         recipe: &Recipe,
         model: impl Fn(&Device) -> feedline_trainer::Result<M> + Send + Sync + 'static,
     ) -> Result<()> {
-        let job = self.job(dataset, recipe, model)?;
+        let job = self.job(dataset, recipe, model, self.replicas()?)?;
         print(&job)?;
         let outcome = job.fit()?;
         print(format_args!("\n{}", outcome.history))?;

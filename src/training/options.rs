@@ -51,6 +51,11 @@ pub struct Training {
     /// and no result
     #[arg(long, value_name = "N", requires = "replicas", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
+    /// Seconds that a replica waits for the others before it says who is missing and gives up. Counts in several processes,
+    /// which torchrun, srun or mpirun start; longer than the longest step
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = at_least_one::<NonZeroU64>, allow_negative_numbers = true)]
+    #[serde(skip)]
+    pub deadline: NonZeroU64,
     /// The rule that makes steps of gradients
     #[arg(long, value_enum, default_value_t)]
     pub optimizer: OptimizerName,

@@ -1,0 +1,62 @@
+//! What a program says: results on standard output, all else on standard error. Of several processes that a launcher started
+//! for one run the first alone has results, and what any of them says otherwise begins with its rank.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use feedline_trainer::launch::Launch;
+
+use crate::{Error, Result};
+
+/// Ends a program with what went wrong, in words.
+pub fn report(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("error: {error}"));
+            if error.missing_data().is_some() {
+                say("--download fetches it, and --data DIR takes it from another folder");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line on standard output, if this is the only process of the run or its first. That nobody reads it any more, as
+/// behind `| head`, is no error.
+///
+/// # Errors
+///
+/// [`Error::Output`] if it can't be written.
+pub fn print(text: impl Display) -> Result<()> {
+    if !is_first() {
+        return Ok(());
+    }
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this is the only process of the run, or its first.
+pub fn is_first() -> bool {
+    other_processes().is_none_or(|own| own.process() == 0)
+}
+
+/// Prints a line on standard error, after this process's rank if there are others. Nothing can be done where nobody listens.
+pub fn say(text: impl Display) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = match other_processes() {
+        Some(own) => writeln!(stderr, "[rank {}] {text}", own.process()),
+        None => writeln!(stderr, "{text}"),
+    };
+}
+
+/// What a launcher says of this process, if it started others, too.
+pub(crate) fn other_processes() -> Option<Launch> {
+    // What is wrong with its words is told by who has to rely on them.
+    let launch = Launch::from_environment().ok().flatten();
+    launch.filter(|own| own.processes() > 1)
+}
