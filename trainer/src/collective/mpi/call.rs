@@ -80,3 +80,38 @@ pub(super) fn compare(words: &Buffers<u64>) -> Result<()> {
         .collect();
     Call::mismatch(&calls).map_or(Ok(()), Err)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn who_calls_something_else_or_with_other_lengths_is_named() {
+        let words = |received: &[u64]| Buffers {
+            sent: vec![],
+            received: received.to_vec(),
+        };
+        assert!(compare(&words(&[0, 5, 0, 5, 0, 5])).is_ok());
+        for (different, found) in [
+            ([0, 5, 0, 5, 0, 6], "all_reduce_sum with 6 values"),
+            ([0, 5, 0, 5, 3, 5], "barrier with 5 values"),
+            ([0, 5, 0, 5, 99, 5], "something unknown with 5 values"),
+        ] {
+            let error = compare(&words(&different)).unwrap_err();
+            let Error::Mismatch {
+                rank: 2,
+                found: own,
+                other: 0,
+                ..
+            } = error
+            else {
+                panic!("{error}")
+            };
+            assert_eq!(own, found);
+        }
+        assert_eq!(ended(&words(&[0, 5, Kind::End as u64, 0])), Some(1));
+        assert_eq!(ended(&words(&[5, 5, 0, 5])), Some(0));
+        assert_eq!(ended(&words(&[0, 5, 0, 5])), None);
+    }
+}

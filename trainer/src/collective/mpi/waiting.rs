@@ -95,3 +95,61 @@ impl Wait<'_> {
         error
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collective::Phase;
+
+    fn refused() -> Result<Option<()>> {
+        Err(Error::Mpi {
+            action: "gather values",
+            reason: "the other end is gone".into(),
+        })
+    }
+
+    fn wait(roll: &Roll, deadline: Duration) -> Wait<'_> {
+        Wait {
+            roll,
+            rank: 0,
+            place: Place {
+                step: 3,
+                phase: Phase::Weights,
+            },
+            start: Instant::now(),
+            deadline,
+        }
+    }
+
+    #[test]
+    fn who_gets_an_error_from_mpi_waits_to_hear_who_has_failed() {
+        let (roll, other) = (Roll::new(2), Roll::new(2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                roll.abort(1, "it was killed");
+            });
+            let error = wait(&roll, GRACE).poll(For::Values, refused).unwrap_err();
+            assert!(matches!(error, Error::Aborted { rank: 1, .. }), "{error}");
+        });
+        // If nobody says so, it is MPI's words that the others hear.
+        let wait = wait(&other, Duration::from_millis(50));
+        let error = wait.poll(For::Values, refused).unwrap_err();
+        assert!(matches!(error, Error::Mpi { .. }), "{error}");
+        let (rank, reason) = other.aborted().unwrap();
+        assert!(rank == 0 && reason.ends_with("the other end is gone"));
+    }
+
+    #[test]
+    fn waiting_ends_at_the_deadline() {
+        let roll = Roll::new(2);
+        roll.enter(0, 3, Phase::Weights);
+        let wait = wait(&roll, Duration::from_millis(20));
+        let error = wait.poll(For::Others, || Ok(None::<()>)).unwrap_err();
+        let Error::Deadline { missing, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(missing[0].rank, 1);
+        assert!(roll.check().is_err());
+    }
+}
