@@ -16,6 +16,8 @@ use crate::collective::{Collective, ThreadCollective};
 use crate::collective::{Communicator, Ticket};
 #[cfg(feature = "mpi")]
 use crate::collective::{Mpi, MpiCollective};
+#[cfg(feature = "nccl")]
+use crate::error::invalid;
 use crate::error::{Error, Result};
 
 /// What replicas compute on, all of one kind.
@@ -82,25 +84,24 @@ impl Devices {
         }
     }
 
-    /// Leaves the one GPU that is for the process with this number on its machine, of several: the one with that number, or
-    /// the only one that it sees.
+    /// The GPUs for one of several processes on this machine, `per_process` for each: those that come after the ones of the
+    /// processes before it, or all that it sees if these are so many.
     #[cfg(feature = "nccl")]
-    pub(super) fn only(&mut self, process: usize) -> Result<()> {
-        let Self::Gpus { first, names } = self else {
-            return Ok(());
-        };
-        if names.len() > 1 {
-            let visible = names.len();
-            if process >= visible {
-                let expected = format!(
-                    "at most {visible}, as that many GPUs are visible and each process takes one"
-                );
-                return Err(invalid("processes on this machine", process + 1, expected));
-            }
-            *first = process;
-            *names = vec![names.swap_remove(process)];
+    pub(super) fn gpus_of(process: usize, per_process: usize) -> Result<Self> {
+        let mut names = Gpu::names()?;
+        if names.len() == per_process {
+            return Ok(Self::Gpus { first: 0, names });
         }
-        Ok(())
+        let (first, visible) = (process * per_process, names.len());
+        if first + per_process > visible {
+            let found = format!("number {process}, from 0, with {per_process} GPUs for each");
+            let expected = format!(
+                "one with GPUs: {visible} are visible; start fewer processes, or hide GPUs from each by CUDA_VISIBLE_DEVICES"
+            );
+            return Err(invalid("process on this machine", found, expected));
+        }
+        let names = names.drain(first..).take(per_process).collect();
+        Ok(Self::Gpus { first, names })
     }
 
     /// What each replica of this process needs to begin, in the order of the ranks.

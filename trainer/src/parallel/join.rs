@@ -73,8 +73,8 @@ impl Replicas {
     /// These replicas together with those of other processes, which must call the same. Waits until all are there, as long
     /// as the [deadline](Self::deadline) lasts, which is then the one of all their waits.
     ///
-    /// On GPUs they talk over NCCL: a process takes all GPUs that it sees, or if there are several processes on its machine
-    /// and it sees several GPUs, the one with its number there. On the CPU they talk over MPI (feature `mpi`), and each
+    /// On GPUs they talk over NCCL: a process takes all GPUs that it sees, or the one with its number if there are several
+    /// processes on its machine; of [`gpu_count`](Self::gpu_count) so many for each. On the CPU they talk over MPI (feature `mpi`), and each
     /// process has one replica. If one fails, is missing or falls silent, all others fail with its rank and where it was
     /// seen last.
     ///
@@ -110,10 +110,15 @@ impl Replicas {
     fn settle(&mut self, launch: &Launch) -> Result<()> {
         #[cfg(feature = "nccl")]
         if self.on_gpus() {
-            return match launch.local_processes() {
-                1 => Ok(()),
-                _ => self.devices.only(launch.local_process()),
-            };
+            if launch.local_processes() > 1 {
+                let per_process = if self.flexible {
+                    1
+                } else {
+                    self.devices.count()
+                };
+                self.devices = Devices::gpus_of(launch.local_process(), per_process)?;
+            }
+            return Ok(());
         }
         if cfg!(not(feature = "mpi")) {
             return Err(Error::Unavailable {
