@@ -29,3 +29,8 @@ pub use training::Training;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// Compiles the example of the page about several processes.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/processes.md")]
+mod processes {}
