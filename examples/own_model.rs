@@ -62,7 +62,7 @@ fn run(training: &Training) -> feedline::Result<()> {
     let network = model(&Device::Cpu)?;
     let trained = network.parameters().iter().filter(|own| own.trainable);
     let numbers: usize = trained.map(|own| own.value.elem_count()).sum();
-    feedline::print(format_args!(
+    feedline::print_once(format_args!(
         "A residual network of {numbers} numbers that are trained\n"
     ))?;
     training.run_model(&dataset, &recipe, model)

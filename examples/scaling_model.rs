@@ -3,7 +3,7 @@
 //!
 //!     cargo run --release --example scaling_model -- --step-milliseconds 27 --parameters 1068810
 //!
-//! `docs/scaling.md` has the assumptions and a table. Nothing here is measured but what is passed in.
+//! `docs/processes.md` has the assumptions and a table. Nothing here is measured but what is passed in.
 
 use std::process::ExitCode;
 
@@ -122,6 +122,11 @@ impl Model {
             ("--reached", self.reached),
             ("--buckets", self.buckets as f64),
             ("--per-machine", self.per_machine as f64),
+            ("--parameters", self.parameters as f64),
+            ("--bytes-per-gradient", self.bytes_per_gradient as f64),
+            ("--hop-within", self.hop_within),
+            ("--hop-between", self.hop_between),
+            ("--way-back", self.way_back),
         ];
         let wrong = numbers
             .iter()

@@ -1,5 +1,5 @@
-//! What a program says: results on standard output, all else on standard error. Of several processes that a launcher started
-//! for one run the first alone has results, and what any of them says otherwise begins with its rank.
+//! What a program says: results on standard output, all else on standard error. Of several processes that train together the
+//! first alone has results, and what any of them says otherwise begins with its number.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -23,16 +23,24 @@ pub fn report(result: Result<()>) -> ExitCode {
     }
 }
 
-/// Prints a line on standard output, if this is the only process of the run or its first. That nobody reads it any more, as
-/// behind `| head`, is no error.
+/// As [`print`], if this is the only process of the run or its first: for what programs say that train together.
+///
+/// # Errors
+///
+/// As [`print`].
+pub fn print_once(text: impl Display) -> Result<()> {
+    match is_first() {
+        true => print(text),
+        false => Ok(()),
+    }
+}
+
+/// Prints a line on standard output. That nobody reads it any more, as behind `| head`, is no error.
 ///
 /// # Errors
 ///
 /// [`Error::Output`] if it can't be written.
 pub fn print(text: impl Display) -> Result<()> {
-    if !is_first() {
-        return Ok(());
-    }
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Output(error)),
@@ -45,11 +53,11 @@ pub fn is_first() -> bool {
     other_processes().is_none_or(|own| own.process() == 0)
 }
 
-/// Prints a line on standard error, after this process's rank if there are others. Nothing can be done where nobody listens.
+/// Prints a line on standard error, after this process's number if there are others. Nothing can be done where nobody listens.
 pub fn say(text: impl Display) {
     let mut stderr = std::io::stderr().lock();
     let _ = match other_processes() {
-        Some(own) => writeln!(stderr, "[rank {}] {text}", own.process()),
+        Some(own) => writeln!(stderr, "[process {}] {text}", own.process()),
         None => writeln!(stderr, "{text}"),
     };
 }

@@ -20,7 +20,7 @@ pub mod numbers;
 pub mod recipe;
 pub mod training;
 
-pub use console::{is_first, print, report, say};
+pub use console::{is_first, print, print_once, report, say};
 pub use error::{Error, Result};
 pub use recipe::Recipe;
 pub use training::Training;

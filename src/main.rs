@@ -61,7 +61,8 @@ fn main() -> ExitCode {
     let matches = command().get_matches();
     let parsed = Arguments::from_arg_matches(&matches);
     let arguments = parsed.unwrap_or_else(|error| error.exit());
-    let output = Output::new(arguments.json);
+    let together = matches!(arguments.command, Command::Train(_));
+    let output = Output::new(arguments.json, together);
     let result = train::check_options(&matches).and_then(|()| run(&arguments.command, &output));
     match result {
         Ok(()) => ExitCode::SUCCESS,

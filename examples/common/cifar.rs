@@ -23,7 +23,7 @@ pub(crate) fn open(training: &Training, generated: bool) -> Result<Option<Datase
     if !matches!(missing, PipelineError::DatasetNotFound { .. }) {
         return Err(missing.into());
     }
-    feedline::print(format_args!(
+    feedline::print_once(format_args!(
         "No CIFAR-10 in {}: training on generated pictures instead.\n\
          For the real ones: --download fetches them (170 MB) into that folder, and --data DIR takes them from\n\
          another: cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html, extracted or not.\n",

@@ -22,11 +22,15 @@ pub(crate) fn count(number: impl TryInto<u64>, one: &str) -> String {
 /// Results on standard output, as words or as JSON. That nobody reads them any more, as behind `| head`, is no error.
 pub(crate) struct Output {
     json: bool,
+    /// Of several processes that train together the first speaks for all.
+    is_silent: bool,
 }
 
 impl Output {
-    pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+    /// Of a command whose processes may have been started `together`.
+    pub(crate) fn new(json: bool, together: bool) -> Self {
+        let is_silent = together && !is_first();
+        Self { json, is_silent }
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -36,6 +40,7 @@ impl Output {
     /// A result, in words or as JSON.
     pub(crate) fn result(&self, words: impl Display, value: &Value) -> Result<()> {
         match self.json {
+            _ if self.is_silent => Ok(()),
             true => print(value),
             false => print(words),
         }
@@ -44,12 +49,12 @@ impl Output {
     /// Words that are no result: with JSON on standard error.
     pub(crate) fn words(&self, words: impl Display) -> Result<()> {
         match self.json {
+            _ if self.is_silent => Ok(()),
             false => print(words),
-            true if is_first() => {
+            true => {
                 say(words);
                 Ok(())
             }
-            true => Ok(()),
         }
     }
 

@@ -207,7 +207,7 @@ struct Lines;
 
 impl Callback for Lines {
     fn epoch(&mut self, record: &EpochRecord) -> feedline_trainer::Result<ControlFlow<()>> {
-        let line = Output::new(true).result("", &epoch(record));
+        let line = Output::new(true, true).result("", &epoch(record));
         line.map_err(|error| feedline_trainer::Error::Callback(error.into()))?;
         Ok(ControlFlow::Continue(()))
     }

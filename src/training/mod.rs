@@ -14,7 +14,7 @@ use candle_core::Device;
 use feedline_pipeline::dataset::Dataset;
 use feedline_trainer::nn::Model;
 
-use crate::{Recipe, Result, print};
+use crate::{Recipe, Result, print_once};
 
 impl Training {
     /// Trains the recipe's network, and prints what it is and what came of it.
@@ -24,7 +24,7 @@ impl Training {
     /// As [`Job::fit`].
     pub fn run(&self, dataset: &Dataset, recipe: &Recipe) -> Result<()> {
         let model = recipe.model(dataset, self.seed);
-        print(format_args!("{}\n", model(&Device::Cpu)?.summary()))?;
+        print_once(format_args!("{}\n", model(&Device::Cpu)?.summary()))?;
         self.run_model(dataset, recipe, model)
     }
 
@@ -40,11 +40,11 @@ impl Training {
         model: impl Fn(&Device) -> feedline_trainer::Result<M> + Send + Sync + 'static,
     ) -> Result<()> {
         let job = self.job(dataset, recipe, model, self.replicas()?)?;
-        print(&job)?;
+        print_once(&job)?;
         let outcome = job.fit()?;
-        print(format_args!("\n{}", outcome.history))?;
+        print_once(format_args!("\n{}", outcome.history))?;
         match outcome.report {
-            Some(report) => print(format_args!("\n{}", report.display())),
+            Some(report) => print_once(format_args!("\n{}", report.display())),
             None => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::sighting::MOST_LINES;
 use crate::error::{Error, Result};
 
 /// What a replica is at.
@@ -220,6 +221,10 @@ impl Roll {
 
     /// Who has not entered the call that `rank` is in, and where they were seen last.
     pub fn missing(&self, rank: usize) -> Vec<Missing> {
+        if self.line >= MOST_LINES {
+            // What others call there is not told.
+            return Vec::new();
+        }
         let entries = self.entries();
         let calls = &entries.calls[self.line];
         let own = calls.get(rank).copied().unwrap_or(0);

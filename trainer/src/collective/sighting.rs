@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::roll::{Phase, Place, Roll};
 
 /// Connections beyond these aren't told of.
-const MOST_LINES: usize = 64;
+pub(super) const MOST_LINES: usize = 64;
 
 /// Where a replica is, to be told to other processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +147,7 @@ impl Roll {
                 let mut own = calls.iter().take(ranks.end).skip(ranks.start);
                 own.any(|&own| own > calls[rank])
             };
-            entries.gone[rank] && entries.calls.iter().any(behind)
+            entries.gone[rank] && entries.calls.iter().take(MOST_LINES).any(behind)
         };
         (0..entries.gone.len()).find(|&rank| !ranks.contains(&rank) && is_missed(rank))
     }

@@ -13,7 +13,7 @@ use crate::collective::{Collective, Phase};
 use crate::error::Result;
 use crate::nn::{Model, flat};
 use crate::optim::Optimizer;
-use crate::parallel::{Replica, Replicas};
+use crate::parallel::{Replica, Replicas, caught};
 
 impl<F, O: Optimizer> Trainer<F, O> {
     /// Refuses to begin if another process was started with other settings or data.
@@ -37,7 +37,8 @@ impl<F, O: Optimizer> Trainer<F, O> {
         set("checkpoints", self.saving.rhythm());
         let sets = [Some(("training", train)), test.map(|test| ("test", test))];
         for (name, input) in sets.into_iter().flatten() {
-            let fingerprint = input.source.fingerprint()?;
+            let fingerprint = || Ok(input.source.fingerprint()?);
+            let fingerprint = caught(replicas.ranks().start, fingerprint)?;
             set(
                 &format!("fingerprint of the {name} data"),
                 format!("{fingerprint:016x}"),

@@ -160,7 +160,6 @@ fn address_and_port_can_be_chosen_under_every_launcher() {
 fn runs_and_restarts_are_told_apart() {
     let runs = [
         TORCHRUN.to_owned(),
-        format!("{TORCHRUN} TORCHELASTIC_RESTART_COUNT=2"),
         format!("{TORCHRUN} TORCHELASTIC_RUN_ID=43"),
         SRUN.to_owned(),
         format!("{SRUN} SLURM_STEP_ID=1"),
@@ -172,6 +171,9 @@ fn runs_and_restarts_are_told_apart() {
     for (i, run) in runs.iter().enumerate() {
         assert!(!runs[..i].contains(run), "{run}");
     }
+    // Each machine's torchrun counts restarts by itself.
+    let restarted = format!("{TORCHRUN} TORCHELASTIC_RESTART_COUNT=2");
+    assert_eq!(launch(&restarted).run(), launch(TORCHRUN).run());
     // Two runs on one machine, or two steps of a job, do not meet on one port.
     let other = launch(&format!("{MPIRUN} PMIX_NAMESPACE=prterun-host-78@1"));
     assert_ne!(launch(MPIRUN).port(), other.port());

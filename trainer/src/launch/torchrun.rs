@@ -75,9 +75,8 @@ pub(super) fn read(variables: &Variables<'_>) -> Result<Launch> {
     match is_torchrun {
         true => {
             let run = variables.text(RUN_ID)?.unwrap_or_default();
-            let restarts = variables.text("TORCHELASTIC_RESTART_COUNT")?;
-            let restarts = restarts.as_deref().unwrap_or("0");
-            let run = format!("torchrun {run}, restart {restarts}");
+            // Not the number of restarts: each machine's torchrun counts its own.
+            let run = format!("torchrun {run}");
             counts.launch(Launcher::Torchrun, address, port, run)
         }
         false => {

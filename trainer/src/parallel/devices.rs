@@ -85,11 +85,12 @@ impl Devices {
     }
 
     /// The GPUs for one of several processes on this machine, `per_process` for each: those that come after the ones of the
-    /// processes before it, or all that it sees if these are so many.
+    /// processes before it, or all that it sees if these are so many and `CUDA_VISIBLE_DEVICES` says so.
     #[cfg(feature = "nccl")]
     pub(super) fn gpus_of(process: usize, per_process: usize) -> Result<Self> {
         let mut names = Gpu::names()?;
-        if names.len() == per_process {
+        let is_chosen = std::env::var_os("CUDA_VISIBLE_DEVICES").is_some();
+        if is_chosen && names.len() == per_process {
             return Ok(Self::Gpus { first: 0, names });
         }
         let (first, visible) = (process * per_process, names.len());

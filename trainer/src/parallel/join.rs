@@ -4,9 +4,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Replicas;
 use super::devices::Devices;
 use super::replica::Surroundings;
+use super::{Replicas, cores};
 #[cfg(feature = "mpi")]
 use crate::collective::Mpi;
 use crate::error::{Error, Result, invalid};
@@ -76,7 +76,8 @@ impl Replicas {
     /// On GPUs they talk over NCCL: a process takes all GPUs that it sees, or the one with its number if there are several
     /// processes on its machine; of [`gpu_count`](Self::gpu_count) so many for each. On the CPU they talk over MPI (feature `mpi`), and each
     /// process has one replica. If one fails, is missing or falls silent, all others fail with its rank and where it was
-    /// seen last.
+    /// seen last. That is the end of what they do together: whatever they run afterwards fails with the same error, and the
+    /// program is to be started anew.
     ///
     /// # Errors
     ///
@@ -178,9 +179,12 @@ impl Replicas {
         self.joined.as_ref().map(|own| &*own.world)
     }
 
-    /// How many replicas share this machine's cores.
+    /// How many replicas share the cores that this process may use.
     pub(super) fn on_this_machine(&self) -> usize {
-        let processes = self.joined.as_ref().map_or(1, |own| own.processes_here);
+        let processes = match &self.joined {
+            Some(joined) if !cores::are_chosen() => joined.processes_here,
+            _ => 1,
+        };
         processes * self.devices.count()
     }
 

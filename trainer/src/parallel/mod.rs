@@ -1,5 +1,6 @@
 //! Replicas: the same code on several devices at once.
 
+mod cores;
 mod devices;
 #[cfg(test)]
 pub(crate) mod equivalence;
@@ -18,7 +19,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use rayon::ThreadPoolBuilder;
@@ -26,7 +26,7 @@ use rayon::ThreadPoolBuilder;
 use crate::error::{Error, Result, invalid};
 use devices::Devices;
 use join::Joined;
-pub(crate) use replica::panicked;
+pub(crate) use replica::{caught, panicked};
 
 /// On which devices to train, one replica on each.
 ///
@@ -83,7 +83,7 @@ impl Replicas {
                 Error::Unavailable { .. } => None,
                 error => Some(error.to_string()),
             },
-            ..Self::up_to(cores())
+            ..Self::up_to(cores::own())
         })
     }
 
@@ -187,9 +187,12 @@ impl Replicas {
     /// [`Error::InvalidArgument`] if `per_replica` is 0, or so many for this machine that they would do nothing but wait
     /// for each other: more than 16, and more than four for each core.
     pub fn threads(self, per_replica: usize) -> Result<Self> {
-        let most = (4 * cores()).max(16);
+        let most = (4 * cores::own()).max(16);
         if !(1..=most).contains(&per_replica) {
-            let expected = format!("from 1 to {most}, as this machine has {} cores", cores());
+            let expected = format!(
+                "from 1 to {most}, as this machine has {} cores",
+                cores::own()
+            );
             return Err(invalid("threads per replica", per_replica, expected));
         }
         Ok(Self {
@@ -200,7 +203,7 @@ impl Replicas {
 
     /// How many threads each replica has, now that their number is settled.
     fn threads_per_replica(&self) -> usize {
-        let shared_out = (cores() / self.on_this_machine()).max(1);
+        let shared_out = (cores::own() / self.on_this_machine()).max(1);
         self.threads.unwrap_or(shared_out)
     }
 
@@ -324,11 +327,6 @@ impl Replicas {
         };
         ranks.zip(values).map(complete).collect()
     }
-}
-
-/// The processor's, as far as this process may use them.
-fn cores() -> usize {
-    available_parallelism().map_or(1, usize::from)
 }
 
 /// How much an error tells about the cause: one replica's failure makes others miss it or stop.

@@ -132,7 +132,7 @@ impl Seat {
 }
 
 /// What `work` returns; its panic is an error.
-fn caught<T>(rank: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn caught<T>(rank: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(rank, &*panic)))
 }
 

@@ -99,9 +99,9 @@ fn who_is_missing_matters_more_than_the_gpu_that_waits_for_it() {
 fn cores_are_shared_out_once_the_number_of_replicas_is_settled() {
     let limit = ("batch size", 1);
     for (replicas, threads) in [
-        (Replicas::auto().limited(limit).unwrap(), cores()),
-        (Replicas::cpu(cores()).unwrap(), 1),
-        (Replicas::cpu(cores() + 1).unwrap(), 1),
+        (Replicas::auto().limited(limit).unwrap(), cores::own()),
+        (Replicas::cpu(cores::own()).unwrap(), 1),
+        (Replicas::cpu(cores::own() + 1).unwrap(), 1),
         (Replicas::cpu(3).unwrap().threads(2).unwrap(), 2),
     ] {
         let found = replicas.run(|_| Ok(rayon::current_num_threads())).unwrap();

@@ -48,7 +48,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::net::TcpStream;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver, channel};
@@ -65,6 +65,10 @@ use message::{Message, Person};
 use proof::Secret;
 use shared::{Shared, State};
 use terms::Terms;
+
+/// Shorter ones would pass between two heartbeats; longer ones are a mistake.
+const DEADLINES: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How long a process that ends waits for the others to hear of it.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -91,7 +95,7 @@ impl World {
     ///
     /// [`Error::Rendezvous`] if not all processes came together, which says who is missing or does not fit,
     /// [`Error::Environment`] if `FEEDLINE_SECRET` is no text, and [`Error::InvalidArgument`] if there are no replicas, or
-    /// more than 1,024, or the deadline is below a millisecond.
+    /// more than 1,024, or the deadline is below 100 ms or above 30 days.
     pub fn join(launch: &Launch, replicas: usize, deadline: Duration) -> Result<Arc<Self>> {
         let secret = secret(std::env::var_os("FEEDLINE_SECRET"), launch)?;
         Self::join_as(
@@ -115,9 +119,10 @@ impl World {
             let expected = format!("1 to {}", host::MOST_REPLICAS);
             return Err(invalid("number of replicas", replicas, expected));
         }
-        if deadline < Duration::from_millis(1) {
+        if !DEADLINES.contains(&deadline) {
             let found = format!("{deadline:?}");
-            return Err(invalid("deadline", found, "at least a millisecond"));
+            let expected = format!("from {:?} to {:?}", DEADLINES.start(), DEADLINES.end());
+            return Err(invalid("deadline", found, expected));
         }
         let terms = Terms {
             launch,

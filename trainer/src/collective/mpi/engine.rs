@@ -101,7 +101,7 @@ impl Mpi {
     ///
     /// Those of [`Collective::duplicate`](crate::collective::Collective::duplicate).
     pub fn collective(&self) -> Result<MpiCollective> {
-        self.root.another()
+        self.root.another(self.root.roll.same())
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Pending<B> {
 unsafe impl<B: Send> Send for Pending<B> {}
 
 /// A communicator that MPI is still making.
-pub(super) struct Unborn(Box<ffi::MPI_Comm>);
+pub(super) struct Unborn(*mut ffi::MPI_Comm);
 
 // SAFETY: as for `Link`.
 unsafe impl Send for Unborn {}
@@ -150,10 +150,10 @@ impl Link {
     /// Another link between the same ranks.
     pub(super) fn duplicate(&self) -> Result<Pending<Unborn>> {
         // SAFETY: the library's name for it never changes.
-        let made = Unborn(Box::new(unsafe { ffi::RSMPI_COMM_NULL }));
+        let made = Unborn(Box::into_raw(Box::new(unsafe { ffi::RSMPI_COMM_NULL })));
         Pending::begin("duplicate the connection", made, |made, request| {
             // SAFETY: the place neither moves nor is freed before the operation is done.
-            unsafe { ffi::MPI_Comm_idup(self.communicator, &raw mut *made.0, request) }
+            unsafe { ffi::MPI_Comm_idup(self.communicator, made.0, request) }
         })
     }
 
@@ -167,7 +167,8 @@ impl Link {
 impl Unborn {
     /// What MPI has made.
     pub(super) fn link(self) -> Result<Link> {
-        Link::new(*self.0)
+        // SAFETY: it came from a box, and MPI has done with it.
+        Link::new(*unsafe { Box::from_raw(self.0) })
     }
 }
 

@@ -64,12 +64,10 @@ impl MpiCollective {
         }
     }
 
-    /// As [`duplicate`](Collective::duplicate).
-    pub(super) fn another(&self) -> Result<Self> {
+    /// As [`duplicate`](Collective::duplicate), on this roll.
+    pub(super) fn another(&self, roll: Roll) -> Result<Self> {
         let mut state = self.state();
         let wait = self.enter(&mut state, Kind::Duplicate, 0)?;
-        // All ranks make it now, and therefore in the same order as their other duplicates.
-        let roll = self.roll.beside();
         let made = wait.finish(self.link()?.duplicate(), For::Values)?;
         let link = made.link().map_err(|error| wait.fail(error))?;
         Ok(Self::new(
@@ -200,7 +198,8 @@ impl Collective for MpiCollective {
     }
 
     fn duplicate(&self) -> Result<Box<dyn Collective>> {
-        Ok(Box::new(self.another()?))
+        // All ranks make it now, and therefore in the same order as their other duplicates.
+        Ok(Box::new(self.another(self.roll.beside())?))
     }
 
     fn note(&self, step: u64, phase: Phase) {
