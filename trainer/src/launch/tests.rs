@@ -61,7 +61,7 @@ fn each_launcher_is_understood() {
             [3, 4, 1, 2],
             "node-a",
             29400,
-            "torchrun 42, restart 1",
+            "torchrun 42",
         ),
         (
             PYTORCH_JOB,
