@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn run(training: &Training) -> Result<()> {
-    let mnist = if training.download {
+    let mnist = if training.may_download()? {
         Mnist::download(training.folder())?
     } else {
         Mnist::open(training.folder())?

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn run(training: &Training) -> feedline::Result<()> {
-    let dataset = match (training.download, &training.data) {
+    let dataset = match (training.may_download()?, &training.data) {
         (true, _) => Cifar10::download(training.folder())?,
         (false, Some(folder)) => Cifar10::open(folder)?,
         (false, None) => Generated::open(GENERATED.0, GENERATED.1)?,

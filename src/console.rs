@@ -23,11 +23,11 @@ pub fn report(result: Result<()>) -> ExitCode {
     }
 }
 
-/// As [`print`], if this is the only process of the run or its first: for what programs say that train together.
+/// As [`print()`], if this is the only process of the run or its first: for what programs say that train together.
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn print_once(text: impl Display) -> Result<()> {
     match is_first() {
         true => print(text),
@@ -55,11 +55,12 @@ pub fn is_first() -> bool {
 
 /// Prints a line on standard error, after this process's number if there are others. Nothing can be done where nobody listens.
 pub fn say(text: impl Display) {
-    let mut stderr = std::io::stderr().lock();
-    let _ = match other_processes() {
-        Some(own) => writeln!(stderr, "[process {}] {text}", own.process()),
-        None => writeln!(stderr, "{text}"),
+    // At once, so that lines of several processes do not mix.
+    let line = match other_processes() {
+        Some(own) => format!("[process {}] {text}\n", own.process()),
+        None => format!("{text}\n"),
     };
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// What a launcher says of this process, if it started others, too.

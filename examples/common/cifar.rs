@@ -10,7 +10,7 @@ pub(crate) fn open(training: &Training, generated: bool) -> Result<Option<Datase
     if generated {
         return Ok(None);
     }
-    if training.download {
+    if training.may_download()? {
         return Ok(Some(Cifar10::download(folder)?));
     }
     let missing = match Cifar10::open(folder) {

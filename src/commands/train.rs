@@ -112,7 +112,7 @@ impl Train {
             Some(path) => Choice::from_path(path)?,
         };
         let usual = self.model.usual_data();
-        let dataset = choice.open(usual, &usual_folder(), self.training.download)?;
+        let dataset = choice.open(usual, &usual_folder(), self.training.may_download()?)?;
         self.model.check(&dataset)?;
         let mut recipe = self.model.recipe(&self.cifar_cnn, &self.resnet9);
         if matches!(
@@ -121,15 +121,19 @@ impl Train {
         ) {
             recipe = recipe.for_generated();
         }
+        let mut training = self.training.clone();
+        let replicas = training.replicas()?;
         let model = recipe.model(&dataset, self.training.seed);
         output.words(format_args!("{}\n", model(&Device::Cpu)?.summary()))?;
 
-        let mut training = self.training.clone();
-        let replicas = training.replicas()?;
         let runs = Path::new("runs");
         let (folder, made) = match training.record.take() {
             Some(folder) => (folder, false),
-            None if replicas.has_rank_0() => (free_folder(runs, self.model)?, true),
+            None if replicas.has_rank_0() => {
+                let folder = free_folder(runs, self.model);
+                let told = |error: &Error| replicas.abort(&error.to_string());
+                (folder.inspect_err(told)?, true)
+            }
             // Rank 0's, which alone writes there.
             None => (runs.to_owned(), false),
         };

@@ -53,8 +53,23 @@ impl Training {
     ///
     /// # Errors
     ///
-    /// If the run to go on with has other settings.
+    /// If the run to go on with has other settings; other processes are told.
     pub fn job<M, F>(
+        &self,
+        dataset: &Dataset,
+        recipe: &Recipe,
+        model: F,
+        replicas: Replicas,
+    ) -> Result<Job<F>>
+    where
+        M: Model,
+        F: Fn(&Device) -> feedline_trainer::Result<M> + Send + Sync + 'static,
+    {
+        self.prepare(dataset, recipe, model, replicas.clone())
+            .inspect_err(|error| replicas.abort(&error.to_string()))
+    }
+
+    fn prepare<M, F>(
         &self,
         dataset: &Dataset,
         recipe: &Recipe,
@@ -137,6 +152,19 @@ impl Training {
         })
     }
 
+    /// Whether to fetch the data set if it isn't there.
+    ///
+    /// # Errors
+    ///
+    /// If several processes would fetch it at the same time.
+    pub fn may_download(&self) -> Result<bool> {
+        if self.download && console::other_processes().is_some() {
+            let reason = "--download: each process would fetch the same files; fetch them before, as in `feedline data fetch mnist --data DIR`";
+            return Err(Error::Usage(reason.into()));
+        }
+        Ok(self.download)
+    }
+
     /// Where these options have it trained: together with the other processes, if a launcher started some. Waits for these,
     /// so a program calls it once.
     ///
@@ -144,10 +172,6 @@ impl Training {
     ///
     /// If there are not as many GPUs as asked for; and as [`Replicas::join_launched`].
     pub fn replicas(&self) -> Result<Replicas> {
-        if self.download && console::other_processes().is_some() {
-            let reason = "--download: each process would fetch the same files; fetch them before, with `feedline data fetch`";
-            return Err(Error::Usage(reason.into()));
-        }
         let replicas = match (self.gpus, self.replicas) {
             (Some(count), _) => Replicas::gpu_count(count.get())?,
             (None, Some(count)) => Replicas::cpu(count.get())?,

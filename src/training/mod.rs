@@ -12,6 +12,7 @@ pub use options::{OptimizerName, PrecisionName, ScheduleName, Training};
 
 use candle_core::Device;
 use feedline_pipeline::dataset::Dataset;
+use feedline_trainer::Replicas;
 use feedline_trainer::nn::Model;
 
 use crate::{Recipe, Result, print_once};
@@ -23,9 +24,10 @@ impl Training {
     ///
     /// As [`Job::fit`].
     pub fn run(&self, dataset: &Dataset, recipe: &Recipe) -> Result<()> {
+        let replicas = self.replicas()?;
         let model = recipe.model(dataset, self.seed);
         print_once(format_args!("{}\n", model(&Device::Cpu)?.summary()))?;
-        self.run_model(dataset, recipe, model)
+        self.run_on(replicas, dataset, recipe, model)
     }
 
     /// Trains what `model` builds, a network of the program's own, and prints what came of it.
@@ -39,7 +41,17 @@ impl Training {
         recipe: &Recipe,
         model: impl Fn(&Device) -> feedline_trainer::Result<M> + Send + Sync + 'static,
     ) -> Result<()> {
-        let job = self.job(dataset, recipe, model, self.replicas()?)?;
+        self.run_on(self.replicas()?, dataset, recipe, model)
+    }
+
+    fn run_on<M: Model>(
+        &self,
+        replicas: Replicas,
+        dataset: &Dataset,
+        recipe: &Recipe,
+        model: impl Fn(&Device) -> feedline_trainer::Result<M> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let job = self.job(dataset, recipe, model, replicas)?;
         print_once(&job)?;
         let outcome = job.fit()?;
         print_once(format_args!("\n{}", outcome.history))?;

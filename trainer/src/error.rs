@@ -190,7 +190,7 @@ pub enum Error {
 
     /// Some replicas did not arrive where all must meet.
     #[error(
-        "replica {rank} waited {waited:?} in {place} for {}; is it stuck, or is the deadline too short for a step?",
+        "replica {rank} waited {waited:.1?} in {place} for {}; is it stuck, or is the deadline too short for a step?",
         list(missing)
     )]
     Deadline {

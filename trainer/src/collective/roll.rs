@@ -236,6 +236,14 @@ impl Roll {
         .collect()
     }
 
+    /// Whether another rank is in a call that `rank` has not entered.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn is_missed(&self, rank: usize) -> bool {
+        let entries = self.entries();
+        let mut lines = entries.calls.iter().take(MOST_LINES);
+        lines.any(|calls| calls.iter().any(|&own| own > calls[rank]))
+    }
+
     /// `rank` goes no further. The first failure counts; everybody who waits is woken.
     pub fn abort(&self, rank: usize, reason: &str) {
         let first = || (rank, reason.to_owned());

@@ -353,7 +353,7 @@ where
         let replicas = self.replicas.clone();
         // What keeps this process from training, others would wait for.
         self.fit_on_all(train, test)
-            .inspect_err(|error| replicas.abort(error))
+            .inspect_err(|error| replicas.abort(&error.to_string()))
     }
 
     fn fit_on_all(mut self, train: Input, test: Option<Input>) -> Result<Fitted<M>> {

@@ -93,7 +93,9 @@ impl<F, O: Optimizer> Trainer<F, O> {
 /// Says something on standard error, with the ranks of this process in front. Nobody listening there is no reason to end a
 /// run.
 fn say(replicas: &Replicas, words: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "[{}] {words}", replicas.place());
+    // At once, so that lines of several processes do not mix.
+    let line = format!("[{}] {words}\n", replicas.place());
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// Refuses a model that is not that of the other processes.

@@ -103,7 +103,8 @@ impl Replicas {
         };
         let kind = [("device".to_owned(), kind.to_owned())].into();
         world.agree("devices", &kind)?;
-        self.start_engine().inspect_err(|error| self.abort(error))?;
+        self.start_engine()
+            .inspect_err(|error| self.abort(&error.to_string()))?;
         Ok(self)
     }
 
@@ -166,11 +167,23 @@ impl Replicas {
         name(&self.ranks())
     }
 
-    /// Tells the other processes, if there are some, that this one has failed.
-    pub(crate) fn abort(&self, error: &Error) {
+    /// Tells the other processes, if there are some, that this one goes no further, and why: for what goes wrong between
+    /// [`join`](Self::join) and [`run`](Self::run) or [`Trainer::fit`](crate::Trainer::fit), which tell by themselves.
+    ///
+    /// ```
+    /// use feedline_trainer::Replicas;
+    ///
+    /// let replicas = Replicas::cpu(1)?.join_launched()?;
+    /// let settings = std::fs::read_to_string("settings.toml");
+    /// if let Err(error) = &settings {
+    ///     replicas.abort(&format!("settings.toml can't be read: {error}"));
+    /// }
+    /// # Ok::<(), feedline_trainer::Error>(())
+    /// ```
+    pub fn abort(&self, reason: &str) {
         if let Some(joined) = &self.joined {
             let rank = joined.world.ranks().start;
-            joined.world.roll().abort(rank, &error.to_string());
+            joined.world.roll().abort(rank, reason);
         }
     }
 

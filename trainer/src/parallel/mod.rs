@@ -264,7 +264,7 @@ impl Replicas {
         work: impl Fn(&Replica) -> Result<T> + Send + Sync + 'static,
     ) -> Result<Vec<T>> {
         let seats = self.devices.seats(self.deadline, self.joined.as_ref());
-        let seats = seats.inspect_err(|error| self.abort(error))?;
+        let seats = seats.inspect_err(|error| self.abort(&error.to_string()))?;
         let surroundings = self.surroundings();
         let work = Arc::new(work);
         let (sender, finished) = mpsc::channel();

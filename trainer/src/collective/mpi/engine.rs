@@ -182,10 +182,21 @@ impl Drop for Engine {
             return;
         }
         self.roll.enter(self.rank, place.step, place.phase);
+        // Who still waits for this process somewhere would do so in vain.
+        let unless_missed = |answer| match self.roll.is_missed(self.rank) {
+            true => Err(Error::Aborted {
+                rank: self.rank,
+                reason: "it has ended while others still wait for it".into(),
+            }),
+            false => answer,
+        };
         // What goes wrong is on the roll; there is nobody else to tell.
-        if wait.poll(For::Others, || self.free()).is_ok() {
+        if wait
+            .poll(For::Others, || unless_missed(self.free()))
+            .is_ok()
+        {
             self.library.end();
-            let _ = wait.poll(For::Others, || self.library.answer());
+            let _ = wait.poll(For::Others, || unless_missed(self.library.answer()));
         }
     }
 }
