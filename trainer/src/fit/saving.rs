@@ -60,7 +60,7 @@ impl Saving {
         let (found, damaged) = checkpoint::latest_whole(checkpoints.folder())?;
         if let Some(found) = found {
             if self.resume == Resume::Never {
-                let reason = "the folder has checkpoints already; resume from them (`--resume`, or `Trainer::resume`), or take another folder";
+                let reason = "the folder has checkpoints already; go on from them (`--resume`, or `Trainer::resume`), or take another folder";
                 return Err(foreign(&found, reason));
             }
             compare(&found, &settings)?;
