@@ -65,21 +65,6 @@ impl Training {
         M: Model,
         F: Fn(&Device) -> feedline_trainer::Result<M> + Send + Sync + 'static,
     {
-        self.prepare(dataset, recipe, model, replicas.clone())
-            .inspect_err(|error| replicas.abort(&error.to_string()))
-    }
-
-    fn prepare<M, F>(
-        &self,
-        dataset: &Dataset,
-        recipe: &Recipe,
-        model: F,
-        replicas: Replicas,
-    ) -> Result<Job<F>>
-    where
-        M: Model,
-        F: Fn(&Device) -> feedline_trainer::Result<M> + Send + Sync + 'static,
-    {
         let first = replicas.has_rank_0();
         let own = self.resolved(recipe);
         let epochs = own.epochs.map_or(recipe.epochs, NonZeroU64::get);
@@ -103,7 +88,8 @@ impl Training {
             });
             Record::new(folder.clone(), config, self.resume)
         });
-        let record = record.transpose()?;
+        let told = |error: &Error| replicas.abort(&error.to_string());
+        let record = record.transpose().inspect_err(told)?;
         let mut trainer = Trainer::new(model)
             .schedule(own.schedule.unwrap_or(recipe.schedule).into())
             .epochs(epochs)

@@ -79,10 +79,10 @@ impl Mpi {
             deadline,
         };
         line.enter(process, wait.place.step, wait.place.phase);
-        let library = Library::start().map_err(|error| wait.fail(error))?;
-        wait.poll(For::Others, || library.answer())?;
+        let thread = MpiThread::start().map_err(|error| wait.fail(error))?;
+        wait.poll(For::Others, || thread.answer())?;
         let engine = Arc::new(Engine {
-            library,
+            thread,
             farewells: Mutex::default(),
             roll,
             rank: process,
@@ -129,7 +129,7 @@ fn same_place(world: Link, process: usize, processes: usize) -> Result<Link> {
 /// What a process has once, and all of its collectives share.
 #[derive(Debug)]
 pub(super) struct Engine {
-    library: Library,
+    thread: MpiThread,
     /// Links of this process that are dropped, and the others' of the same.
     farewells: Mutex<Vec<(Link, Pending<Buffers<u64>>)>>,
     roll: Roll,
@@ -195,20 +195,20 @@ impl Drop for Engine {
             .poll(For::Others, || unless_missed(self.free()))
             .is_ok()
         {
-            self.library.end();
-            let _ = wait.poll(For::Others, || unless_missed(self.library.answer()));
+            self.thread.end();
+            let _ = wait.poll(For::Others, || unless_missed(self.thread.answer()));
         }
     }
 }
 
 /// A thread that starts and ends MPI, either of which may take for ever: then it is left behind.
 #[derive(Debug)]
-struct Library {
+struct MpiThread {
     end: Sender<()>,
     answers: Mutex<Receiver<Result<()>>>,
 }
 
-impl Library {
+impl MpiThread {
     fn start() -> Result<Self> {
         let (end, ended) = channel();
         let (answer, answers) = channel();

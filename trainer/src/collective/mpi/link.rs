@@ -18,6 +18,18 @@ pub(super) struct Link {
     world_size: usize,
 }
 
+/// MPI's operations that send as many values to each rank as they get from it.
+type Operation = unsafe extern "C" fn(
+    *const c_void,
+    c_int,
+    ffi::MPI_Datatype,
+    *mut c_void,
+    c_int,
+    ffi::MPI_Datatype,
+    ffi::MPI_Comm,
+    *mut ffi::MPI_Request,
+) -> c_int;
+
 // SAFETY: a communicator is a number or an address that means the same on every thread, and MPI was started for calls from
 // any.
 unsafe impl Send for Link {}
@@ -85,24 +97,8 @@ impl Link {
         length: usize,
     ) -> Result<Pending<Buffers<T>>> {
         let room = (length, length * self.world_size);
-        let count = count(&buffers, length, room)?;
-        Pending::begin("gather values", buffers, |buffers, request| {
-            let (sent, received) = addresses(buffers);
-            let kind = T::datatype();
-            // SAFETY: both have room for that many, and neither moves nor is freed before the operation is done.
-            unsafe {
-                ffi::MPI_Iallgather(
-                    sent,
-                    count,
-                    kind,
-                    received,
-                    count,
-                    kind,
-                    self.communicator,
-                    request,
-                )
-            }
-        })
+        let operation: Operation = ffi::MPI_Iallgather;
+        self.send("gather values", operation, buffers, length, room)
     }
 
     /// The values that each sends are as many parts of `length` as there are ranks; everybody gets the parts with its
@@ -113,23 +109,26 @@ impl Link {
         length: usize,
     ) -> Result<Pending<Buffers<T>>> {
         let room = (length * self.world_size, length * self.world_size);
-        let count = count(&buffers, length, room)?;
-        Pending::begin("exchange values", buffers, |buffers, request| {
-            let (sent, received) = addresses(buffers);
-            let kind = T::datatype();
-            // SAFETY: as in `gather`.
-            unsafe {
-                ffi::MPI_Ialltoall(
-                    sent,
-                    count,
-                    kind,
-                    received,
-                    count,
-                    kind,
-                    self.communicator,
-                    request,
-                )
-            }
+        let operation: Operation = ffi::MPI_Ialltoall;
+        self.send("exchange values", operation, buffers, length, room)
+    }
+
+    /// An operation that takes `length` values for each rank, and uses so much of both buffers.
+    fn send<T: Element>(
+        &self,
+        action: &'static str,
+        operation: Operation,
+        buffers: Buffers<T>,
+        length: usize,
+        room: (usize, usize),
+    ) -> Result<Pending<Buffers<T>>> {
+        let (count, kind) = (count(&buffers, length, room)?, T::datatype());
+        Pending::begin(action, buffers, |buffers, request| {
+            let sent = buffers.sent.as_ptr().cast();
+            let received = buffers.received.as_mut_ptr().cast();
+            let link = self.communicator;
+            // SAFETY: both have room for that many, and neither moves nor is freed before the operation is done.
+            unsafe { operation(sent, count, kind, received, count, kind, link, request) }
         })
     }
 
@@ -142,7 +141,7 @@ impl Link {
         let count = count(&buffers, length, (length, 0))?;
         Pending::begin("broadcast values", buffers, |buffers, request| {
             let values = buffers.sent.as_mut_ptr().cast::<c_void>();
-            // SAFETY: as in `gather`.
+            // SAFETY: as in `send`.
             unsafe { ffi::MPI_Ibcast(values, count, T::datatype(), 0, self.communicator, request) }
         })
     }
@@ -209,11 +208,6 @@ impl<B> Pending<B> {
             _ => self.buffers.take(),
         })
     }
-}
-
-fn addresses<T>(buffers: &mut Buffers<T>) -> (*const c_void, *mut c_void) {
-    let sent = buffers.sent.as_ptr().cast();
-    (sent, buffers.received.as_mut_ptr().cast())
 }
 
 /// `length` as MPI counts, if the buffers have the room.
