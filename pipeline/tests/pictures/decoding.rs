@@ -169,11 +169,10 @@ fn palettes_and_pixels_of_few_bits_are_read() {
 fn jpeg_pictures_of_every_kind_are_close_to_what_was_written() {
     let picture = photo(75, 50);
     let decode = Decode::rgb(50, 75);
-    let fine = |encoder: &mut jpeg_encoder::Encoder<_>| {
-        encoder.set_sampling_factor(SamplingFactor::R_4_4_4)
-    };
     let files = [
-        jpeg_with(&picture, fine),
+        jpeg_with(&picture, |encoder| {
+            encoder.set_sampling_factor(SamplingFactor::R_4_4_4)
+        }),
         jpeg(&picture),
         jpeg_with(&picture, |encoder| {
             encoder.set_sampling_factor(SamplingFactor::R_4_2_0)
@@ -240,7 +239,7 @@ fn pictures_are_shown_the_way_up_that_the_camera_noted() {
         );
 
         let file = jpeg_with(&picture, |encoder| {
-            encoder.add_app_segment(1, &exif).unwrap()
+            encoder.add_app_segment(1, exif.clone()).unwrap()
         });
         let found = decoded(&file, decode).unwrap();
         assert!(
@@ -320,7 +319,7 @@ fn a_header_far_behind_long_notes_is_found() {
     let picture = photo(20, 20);
     let file = jpeg_with(&picture, |encoder| {
         for _ in 0..30 {
-            encoder.add_app_segment(13, &notes).unwrap();
+            encoder.add_app_segment(13, notes.clone()).unwrap();
         }
     });
     assert!(file.len() > 1 << 20);
