@@ -61,11 +61,11 @@ fn decoding_takes_no_more_memory_than_was_said() {
     let pixels: Vec<u8> = (0..usize::from(width) * usize::from(height) * 4)
         .map(|i| (i / 4 % 251) as u8)
         .collect();
-    let jpeg = |color: ColorType, change: &dyn Fn(&mut Encoder<&mut Vec<u8>>)| {
+    let jpeg = |color: ColorType, channels: usize, change: &dyn Fn(&mut Encoder<&mut Vec<u8>>)| {
         let mut file = Vec::new();
         let mut encoder = Encoder::new(&mut file, 80);
         change(&mut encoder);
-        let length = usize::from(width) * usize::from(height) * color.get_bytes_per_pixel();
+        let length = usize::from(width) * usize::from(height) * channels;
         encoder
             .encode(&pixels[..length], width, height, color)
             .unwrap();
@@ -84,17 +84,18 @@ fn decoding_takes_no_more_memory_than_was_said() {
         file
     };
     let files = [
-        jpeg(ColorType::Rgb, &|_| {}),
-        jpeg(ColorType::Rgb, &|encoder| encoder.set_progressive(true)),
-        jpeg(ColorType::Rgb, &|encoder| {
+        jpeg(ColorType::Rgb, 3, &|_| {}),
+        jpeg(ColorType::Rgb, 3, &|encoder| encoder.set_progressive(true)),
+        jpeg(ColorType::Rgb, 3, &|encoder| {
             encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
         }),
-        jpeg(ColorType::Rgb, &|encoder| {
+        jpeg(ColorType::Rgb, 3, &|encoder| {
             encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
             encoder.set_progressive(true);
         }),
-        jpeg(ColorType::Luma, &|_| {}),
-        jpeg(ColorType::Cmyk, &|_| {}),
+        jpeg(ColorType::Luma, 1, &|_| {}),
+        jpeg(ColorType::Cmyk, 4, &|_| {}),
+        jpeg(ColorType::Cmyk, 4, &|encoder| encoder.set_progressive(true)),
         png(png::ColorType::Rgba, png::BitDepth::Eight, 4),
         png(png::ColorType::Rgba, png::BitDepth::Sixteen, 8),
     ];

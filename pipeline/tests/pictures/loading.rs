@@ -85,7 +85,7 @@ fn one_worker_and_four_give_the_same_bits() {
         assert_eq!(one, four);
         // Block-wise, too, where the source is told what comes.
         let [one, four] = [1, 4].map(|workers| {
-            let blocks = builder(&source, workers).shuffle_blocks(4000);
+            let blocks = builder(&source, workers).shuffle_blocks(6000);
             epoch_bits(&mut blocks.build().unwrap(), 0)
         });
         assert_eq!(one, four);
