@@ -171,16 +171,16 @@ fn jpeg_pictures_of_every_kind_are_close_to_what_was_written() {
     let decode = Decode::rgb(50, 75);
     let files = [
         jpeg_with(&picture, |encoder| {
-            encoder.set_sampling_factor(SamplingFactor::R_4_4_4)
+            encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
         }),
         jpeg(&picture),
         jpeg_with(&picture, |encoder| {
-            encoder.set_sampling_factor(SamplingFactor::R_4_2_0)
+            encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
         }),
         jpeg_with(&picture, |encoder| encoder.set_progressive(true)),
         jpeg_with(&picture, |encoder| encoder.set_restart_interval(3)),
         jpeg_with(&picture, |encoder| {
-            encoder.set_optimized_huffman_tables(true)
+            encoder.set_optimized_huffman_tables(true);
         }),
     ];
     for (number, file) in files.iter().enumerate() {
@@ -239,7 +239,7 @@ fn pictures_are_shown_the_way_up_that_the_camera_noted() {
         );
 
         let file = jpeg_with(&picture, |encoder| {
-            encoder.add_app_segment(1, exif.clone()).unwrap()
+            encoder.add_app_segment(1, exif.clone()).unwrap();
         });
         let found = decoded(&file, decode).unwrap();
         assert!(

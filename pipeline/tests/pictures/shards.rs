@@ -245,11 +245,14 @@ fn hints_may_go_anywhere() {
     shards.sample(3, &mut Vec::new()).unwrap();
 }
 
+/// The files of a shard, and what its error is and says.
+type Refused<'a> = (&'a [(&'a str, &'a [u8])], Fault, &'a [&'a str]);
+
 #[test]
 fn unsound_samples_name_shard_key_and_what_to_do() {
     let one = picture(0);
     let one = &one[..];
-    let cases: [(&[(&str, &[u8])], Fault, &[&str]); 11] = [
+    let cases: [Refused<'_>; 11] = [
         (
             &[("x/a.jpg", one)],
             Fault::UnsoundSample,
