@@ -269,6 +269,10 @@ pub enum Fault {
     WrongLength,
     /// The first bytes name another format or element type.
     WrongMagic,
+    /// The header is no header: it was damaged, or written by a program that has it wrong.
+    DamagedHeader,
+    /// An array has elements of another type, or in another order.
+    WrongType,
     /// The header's dimensions are not those of pictures or labels.
     WrongDimensions,
     /// A label is not below the number of classes.
@@ -302,6 +306,8 @@ impl Fault {
                 "it may be a download that was cut off: delete it and fetch it again"
             }
             Self::WrongMagic | Self::WrongDimensions => "is it a file of this data set?",
+            Self::DamagedHeader => "write it again with numpy.save",
+            Self::WrongType => "convert the array and save it again",
             Self::LabelOutOfRange => "is the number of classes right, and is it this data set?",
             Self::WrongCount => "is it the whole set, and do its files belong together?",
             Self::Changed => {
@@ -322,6 +328,8 @@ impl std::fmt::Display for Fault {
             Self::Empty => "empty file",
             Self::WrongLength => "wrong length",
             Self::WrongMagic => "wrong magic number",
+            Self::DamagedHeader => "damaged header",
+            Self::WrongType => "wrong type of array",
             Self::WrongDimensions => "wrong dimensions",
             Self::LabelOutOfRange => "label out of range",
             Self::WrongCount => "wrong number of samples",

@@ -101,6 +101,15 @@ impl FileBytes {
         self.len
     }
 
+    /// The bytes in `range`, if they lie in memory.
+    pub(super) fn in_memory(&self, range: Range<usize>) -> Option<&[u8]> {
+        match &self.bytes {
+            Bytes::Mapped(map) => Some(&map[range]),
+            Bytes::Copied(bytes) => Some(&bytes[range]),
+            Bytes::InFile => None,
+        }
+    }
+
     /// The bytes in `range`, lent where they lie in memory, else read into `scratch`.
     pub(super) fn get<'a>(
         &'a self,
