@@ -281,6 +281,8 @@ pub enum Fault {
     WrongCount,
     /// It is sound, but another data set's, or an archive that lacks a file of this one.
     OtherDataset,
+    /// It is no cache of this source: another source's, damaged, or no cache at all.
+    OtherCache,
     /// The compressed stream is damaged.
     DamagedCompression,
     /// The file was written to or cut off while it was in use.
@@ -316,6 +318,9 @@ impl Fault {
             Self::OtherDataset => {
                 "is it a file of this data set? sets whose files have the same names need folders of their own"
             }
+            Self::OtherCache => {
+                "delete it, and it is made anew, or name another file for this source's cache"
+            }
             Self::NotAFile => "name the file itself",
             Self::NotAFolder => "name the folder that it lies in",
         }
@@ -334,6 +339,7 @@ impl std::fmt::Display for Fault {
             Self::LabelOutOfRange => "label out of range",
             Self::WrongCount => "wrong number of samples",
             Self::OtherDataset => "another data set",
+            Self::OtherCache => "not the cache of this source",
             Self::DamagedCompression => "damaged compressed data",
             Self::Changed => "changed while in use",
             Self::NotAFile => "not a regular file",

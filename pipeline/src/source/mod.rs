@@ -4,6 +4,9 @@
 //! checked when it is opened, so that reading a sample of a built-in source can only fail later where the file is read
 //! piece by piece ([`Access::Read`]) and the system cannot read it any more.
 
+mod cached;
+mod cached_format;
+mod cached_write;
 mod concat;
 mod fingerprint;
 mod gzip;
@@ -20,6 +23,7 @@ mod shape;
 mod split;
 mod subset;
 
+pub use cached::Cached;
 pub use concat::Concat;
 pub use idx::IdxPair;
 pub use in_memory::InMemory;

@@ -251,13 +251,12 @@ impl NpyFile {
                 },
             ),
         };
-        let Some((count, shape)) = pictures.filter(|(_, shape)| {
-            shape
-                .checked_elements()
-                .is_some_and(|elements| elements > 0)
-        }) else {
+        let Some((count, shape)) = pictures.filter(|(_, shape)| shape.elements() > 0) else {
             return Err(self.wrong_shape(&format!("pictures with pixels, of shape {layout}")));
         };
+        if shape.checked_elements().is_none() {
+            return Err(self.wrong_shape("an array whose elements can be counted"));
+        }
         self.check_length(1)?;
         Ok((count, shape))
     }
