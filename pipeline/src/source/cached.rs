@@ -18,6 +18,9 @@ use crate::error::{Error, Fault, Result};
 /// cache needs 4 bytes of memory per sample; while it is written, one mebibyte (or the bytes of a picture, if it is larger) and
 /// the source's [`scratch_bytes`](Source::scratch_bytes) per core.
 ///
+/// Whether it is the same source, its fingerprint says: what that does not see, such as another picture in a file with the same
+/// name and length, the cache does not see either.
+///
 /// A sample that cannot be read is noted in the file, and whoever asks for it gets what the source says: so a loader's
 /// [`OnError`](crate::OnError) does the same with and without a cache. The fingerprint is the source's, too: a state that was
 /// saved without a cache can be resumed with one.

@@ -99,7 +99,7 @@ impl<S: Source> Work<'_, S> {
     fn run(&self, sender: &Sender<Piece>) {
         let len = self.source.len();
         let mut pixels = Vec::new();
-        let mut scratch = Vec::with_capacity(self.source.scratch_bytes());
+        let mut scratch = Vec::new();
         while !self.stopped.load(Ordering::Relaxed) {
             let start = self.next.fetch_add(self.piece, Ordering::Relaxed);
             if start >= len {

@@ -16,6 +16,8 @@ mod in_memory;
 mod mapped_file;
 mod npy;
 mod npy_header;
+#[cfg(feature = "images")]
+mod pictures;
 mod prefetch;
 mod record_file;
 mod record_format;
@@ -29,6 +31,8 @@ pub use idx::IdxPair;
 pub use in_memory::InMemory;
 pub use mapped_file::Access;
 pub use npy::{Axes, NpyPair};
+#[cfg(feature = "images")]
+pub use pictures::{DEFAULT_PIXEL_LIMIT, Decode, Fit, ImageFolder};
 pub use record_file::RecordFile;
 pub use record_format::RecordFormat;
 pub use shape::Shape;
