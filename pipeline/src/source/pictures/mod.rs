@@ -8,6 +8,7 @@ mod folder;
 mod header;
 mod listing;
 mod orientation;
+mod single;
 
 pub use decode::{DEFAULT_PIXEL_LIMIT, Decode};
 pub use fit::Fit;
