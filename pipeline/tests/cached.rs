@@ -325,7 +325,7 @@ fn a_killed_process_leaves_nothing_that_is_taken_for_a_cache() {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(
         lines
-            .map_while(|line| line.ok())
+            .map_while(std::result::Result::ok)
             .any(|line| line.contains("begun"))
     );
     child.kill().unwrap();
