@@ -15,6 +15,7 @@ mod idx_file;
 mod in_memory;
 mod mapped_file;
 mod npy;
+mod npy_file;
 mod npy_header;
 #[cfg(feature = "images")]
 mod pictures;
