@@ -7,6 +7,7 @@
 //! | module | what it has |
 //! |---|---|
 //! | [`data`] | the data sets by name, and how the command line names them |
+//! | [`own`] | pictures of one's own, from a folder |
 //! | [`recipe`] | what is trained: a network, and the transforms of its pictures |
 //! | [`training`] | the options of every training program, and the run that they describe |
 //! | [`config`] | what is kept of a run's settings, so that its network can be used later |
@@ -17,6 +18,7 @@ mod console;
 pub mod data;
 mod error;
 pub mod numbers;
+pub mod own;
 pub mod recipe;
 pub mod training;
 

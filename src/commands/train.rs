@@ -27,6 +27,11 @@ Examples:
       Fashion-MNIST in the folder `pictures`
   feedline train --model resnet9 --data cifar10 --epochs 30 --record runs/long --resume
       the same line goes on where the run was stopped, to the bit
+  feedline train --model cifar-cnn --data images=photos
+      your own JPEG and PNG pictures, made smaller: those of each class in a folder with its name, all in folders `train` and
+      `test`, or else a fifth of them is set aside to test on
+  feedline train --model resnet9 --data npy=arrays
+      NumPy's images.npy (uint8) and labels.npy, in `train` and `test` or as before
   feedline train --model softmax --json | jq .test.accuracy
       a line of JSON for each epoch";
 
@@ -56,8 +61,8 @@ pub(crate) fn with_own_help(command: clap::Command) -> clap::Command {
         .mut_arg("data", |own| {
             own.value_name("NAME|DIR").help(
                 "The data set: cifar10, cifar100, mnist or fashion-mnist, in the folder `data` or the one that FEEDLINE_DATA \
-                 names; NAME=DIR, in a folder; DIR alone, with the set that the network was made for; or generated, or \
-                 generated=N for N pictures, drawn here [default: the set that the network was made for]",
+                 names; NAME=DIR, in a folder; DIR alone, with the set that the network was made for; images=DIR or \
+                 npy=DIR, your own; or generated, or generated=N for N pictures, drawn here [default: the set that the network was made for]",
             )
         })
         .mut_arg("record", |own| {
@@ -120,6 +125,9 @@ impl Train {
             Choice::Generated(_) | Choice::Named(DataName::Generated)
         ) {
             recipe = recipe.for_generated();
+        }
+        if let Choice::Own(kind, _) = choice {
+            recipe = recipe.for_own(kind, &dataset);
         }
         let mut training = self.training.clone();
         let replicas = training.replicas()?;

@@ -231,7 +231,7 @@ where
         }?;
         let (mut evaluation, mut report) = (None, None);
         if let Some(record) = self.record {
-            let classes = self.dataset.class_names;
+            let classes = &self.dataset.class_names;
             let evaluated = match inference::evaluate(&fitted.model, test, classes) {
                 Ok(evaluated) => evaluated,
                 Err(error) => {
