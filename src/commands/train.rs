@@ -15,7 +15,7 @@ use feedline::{Error, Result, Training, say};
 use feedline_trainer::fit::{Callback, EpochRecord, Metrics};
 use serde_json::{Value, json};
 
-use super::{ModelName, Output, text, usual_folder};
+use super::{ModelName, Output, loading, text, usual_folder};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +28,9 @@ Examples:
   feedline train --model resnet9 --data cifar10 --epochs 30 --record runs/long --resume
       the same line goes on where the run was stopped, to the bit
   feedline train --model softmax --json | jq .test.accuracy
-      a line of JSON for each epoch";
+      a line of JSON for each epoch
+  feedline train --model cifar-cnn --data generated --epochs 1 --trace trace.json
+      what ran when on each thread; open the file in https://ui.perfetto.dev";
 
 /// Train a network on a data set
 ///
@@ -164,6 +166,9 @@ impl Train {
         }
         let outcome = fitted?;
         let mut words = format!("\n{}\n", outcome.history);
+        if let Some(loading) = &outcome.loading {
+            words += &format!("\n{loading}\n");
+        }
         if let Some(origin) = &outcome.origin {
             words += &format!("went on from {}\n", origin.checkpoint.display());
         }
@@ -224,6 +229,7 @@ fn epoch(record: &EpochRecord) -> Value {
         "test": record.test.map(metrics),
         "seconds": record.duration.as_secs_f64(),
         "samples_per_second": record.samples_per_second(),
+        "data_wait_share": record.data_wait_share(),
     })
 }
 
@@ -236,6 +242,7 @@ fn result(outcome: &Outcome, run: &Path) -> Value {
         "run": text(run),
         "report": outcome.report.as_deref().map(text),
         "epochs": outcome.history.epochs.len(),
+        "loading": outcome.loading.as_ref().map(loading),
         "resumed_from": outcome.origin.as_ref().map(|origin| &origin.checkpoint),
         "test": outcome.history.last_test().map(metrics),
     })

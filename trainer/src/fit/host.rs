@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use feedline_pipeline::Loader;
-use feedline_pipeline::loader::{LoaderBuilder, LoaderState};
+use feedline_pipeline::loader::{LoaderBuilder, LoaderState, Stats};
 use tracing::debug_span;
 
 use super::gradients::{Accumulation, Clipping};
@@ -210,6 +210,10 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
         }
         self.learner.swap_average()?;
         sums.over_all(self.collective).map(Some)
+    }
+
+    fn loading(&self) -> Option<Stats> {
+        Some(self.train.stats())
     }
 
     fn snapshot(&mut self) -> Result<Option<Snapshot>> {

@@ -31,7 +31,7 @@
 //! | `confusion.svg`, `.png` | what the classes were taken for |
 //! | `samples.png` | pictures with what they were taken for |
 //! | `filters.png` | the kernels of the first layer |
-//! | `timeline.svg` | what ran when; of a trainer's run, on the replica with rank 0, when it waited for data, trained and evaluated |
+//! | `timeline.svg` | what ran when; of a trainer's run, on the replica with rank 0, when it waited for data, trained and evaluated; and what the loader's workers did, on all replicas, if a [recorder](RunFolder::with_recorder) hears of it |
 //! | `evaluation.json` | the numbers in the confusion matrix |
 //!
 //! With the feature `report`, `draw_timelines` compares what several runs did when; it needs no folder.
@@ -107,6 +107,9 @@ pub struct RunFolder {
     /// What ran when, while it is a callback of a trainer.
     #[cfg(feature = "report")]
     clock: Option<clock::Clock>,
+    /// Knows it in more detail, if there is one.
+    #[cfg(feature = "report")]
+    recorder: Option<SpanRecorder>,
 }
 
 impl RunFolder {
@@ -183,6 +186,8 @@ impl RunFolder {
             resumed,
             #[cfg(feature = "report")]
             clock: None,
+            #[cfg(feature = "report")]
+            recorder: None,
         })
     }
 
