@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_chrome::{ChromeLayerBuilder, FlushGuard};
+use tracing_chrome::{ChromeLayerBuilder, EventOrSpan, FlushGuard};
 use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -49,7 +49,16 @@ where
         fault: Arc::clone(&fault),
     };
     let chrome = ChromeLayerBuilder::new().writer(out);
-    let (layer, guard) = chrome.include_args(true).include_locations(false).build();
+    // An event is named by its level, and has its message beside it.
+    let name = |own: &EventOrSpan<'_, '_, S>| match own {
+        EventOrSpan::Event(event) => event.metadata().level().to_string().to_lowercase(),
+        EventOrSpan::Span(span) => span.name().to_owned(),
+    };
+    let (layer, guard) = chrome
+        .include_args(true)
+        .include_locations(false)
+        .name_fn(Box::new(name))
+        .build();
     let level = if samples {
         LevelFilter::TRACE
     } else {
