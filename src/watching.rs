@@ -25,7 +25,7 @@ const TARGETS: [&str; 3] = ["feedline", "feedline_pipeline", "feedline_trainer"]
 #[derive(Args, Debug, Clone, Default)]
 pub struct Watching {
     /// Write into this file what runs when on each thread: the loader fills batches, training waits for them and makes steps.
-    /// https://ui.perfetto.dev shows it, as does chrome://tracing. Of several processes each writes a file, all but the first
+    /// The page ui.perfetto.dev shows it, as does chrome://tracing. Of several processes each writes a file, all but the first
     /// with its number in the name
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
