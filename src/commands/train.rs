@@ -15,7 +15,7 @@ use feedline::{Error, Result, Training, say};
 use feedline_trainer::fit::{Callback, EpochRecord, Metrics};
 use serde_json::{Value, json};
 
-use super::{ModelName, Output, text, usual_folder};
+use super::{ModelName, Output, loading, text, usual_folder};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,9 @@ Examples:
   feedline train --model resnet9 --data npy=arrays
       NumPy's images.npy (uint8) and labels.npy, in `train` and `test` or as before
   feedline train --model softmax --json | jq .test.accuracy
-      a line of JSON for each epoch";
+      a line of JSON for each epoch
+  feedline train --model cifar-cnn --data generated --epochs 1 --trace trace.json
+      what ran when on each thread; open the file in https://ui.perfetto.dev";
 
 /// Train a network on a data set
 ///
@@ -172,6 +174,9 @@ impl Train {
         }
         let outcome = fitted?;
         let mut words = format!("\n{}\n", outcome.history);
+        if let Some(loading) = &outcome.loading {
+            words += &format!("\n{loading}\n");
+        }
         if let Some(origin) = &outcome.origin {
             words += &format!("went on from {}\n", origin.checkpoint.display());
         }
@@ -232,6 +237,7 @@ fn epoch(record: &EpochRecord) -> Value {
         "test": record.test.map(metrics),
         "seconds": record.duration.as_secs_f64(),
         "samples_per_second": record.samples_per_second(),
+        "data_wait_share": record.data_wait_share(),
     })
 }
 
@@ -244,6 +250,7 @@ fn result(outcome: &Outcome, run: &Path) -> Value {
         "run": text(run),
         "report": outcome.report.as_deref().map(text),
         "epochs": outcome.history.epochs.len(),
+        "loading": outcome.loading.as_ref().map(loading),
         "resumed_from": outcome.origin.as_ref().map(|origin| &origin.checkpoint),
         "test": outcome.history.last_test().map(metrics),
     })
