@@ -96,11 +96,9 @@ fn what_is_tuned_takes_no_more_than_the_plan_says() {
         "{}",
         loader.stats()
     );
-    assert!(
-        live.iter().all(|&live| live <= plan.bytes() + SLACK),
-        "{}: {live:?}",
-        plan.bytes()
-    );
+    // Channels and handles, for each slot and worker.
+    let most = plan.bytes() + (2 << 10) * (plan.slots + plan.workers);
+    assert!(live.iter().all(|&live| live <= most), "{most}: {live:?}");
 }
 
 #[cfg(feature = "candle")]
