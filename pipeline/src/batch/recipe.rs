@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tracing::trace_span;
+
 use super::foreign::{guarded, panicked, verify};
-use super::{BatchInfo, Failure, OnError, Part};
+use super::{Activity, BatchInfo, Failure, OnError, Part, StageTimer};
 use crate::error::{Error, Result};
 use crate::order::{Draw, EpochOrder, GlobalBatches, Rows, Shard};
 use crate::random::Random;
@@ -48,6 +50,9 @@ pub(crate) struct WorkerMemory {
     bytes: Vec<u8>,
     draws: Vec<Draw>,
     scratch: Scratch,
+    pub(crate) timer: StageTimer,
+    /// Shared with those who wait for the worker.
+    pub(crate) activity: Arc<Activity>,
 }
 
 impl<T: Element> Recipe<T> {
@@ -61,11 +66,13 @@ impl<T: Element> Recipe<T> {
         BatchInfo::new(&self.batches.rows(step, self.shard), epoch, step)
     }
 
-    pub(crate) fn worker_memory(&self) -> WorkerMemory {
+    pub(crate) fn worker_memory(&self, activity: Arc<Activity>) -> WorkerMemory {
         WorkerMemory {
             bytes: Vec::with_capacity(self.source.scratch_bytes()),
             draws: Vec::with_capacity(DRAWS),
             scratch: self.program.scratch(),
+            timer: StageTimer::new(),
+            activity,
         }
     }
 
@@ -224,15 +231,23 @@ impl<T: Element> Recipe<T> {
             // A hint: if it panics, so will the sample itself, when its turn comes.
             let _ = guarded(|| self.source.prefetch(index));
         }
+        memory.activity.read(draw.index);
+        let mut timing = memory.timer.begin();
         // What a panic leaves half-written is written again before anybody reads it.
-        guarded(|| {
-            let sample = self.source.sample(draw.index, &mut memory.bytes)?;
+        let label = guarded(|| {
+            let sample = trace_span!("read", sample = draw.index)
+                .in_scope(|| self.source.sample(draw.index, &mut memory.bytes))?;
             self.check(draw.index, sample.pixels.len(), sample.label)?;
-            self.program
-                .apply(sample, key, &mut memory.scratch, output)?;
+            if let Some(timing) = &mut timing {
+                timing.read(sample.pixels);
+            }
+            memory.activity.transform();
+            trace_span!("transform", sample = draw.index)
+                .in_scope(|| self.program.apply(sample, key, &mut memory.scratch, output))?;
             Ok(sample.label)
-        })
-        .unwrap_or_else(|message| {
+        });
+        memory.timer.end(timing);
+        label.unwrap_or_else(|message| {
             Err(Error::WorkerPanic {
                 index: draw.index,
                 message,

@@ -2,7 +2,7 @@
 
 use std::iter::FusedIterator;
 
-use super::{Loader, LoaderState};
+use super::{Loader, LoaderState, Stats};
 use crate::error::{Error, Result};
 use crate::sink::{Host, Sink};
 
@@ -41,6 +41,11 @@ impl<'a, K: Sink> Batches<'a, K> {
     pub fn state(&self) -> Result<LoaderState> {
         self.loader.state()
     }
+
+    /// What the loader's time has gone into; as [`Loader::stats`].
+    pub fn stats(&self) -> Stats {
+        self.loader.stats()
+    }
 }
 
 impl<K: Sink> Iterator for Batches<'_, K> {
@@ -49,6 +54,7 @@ impl<K: Sink> Iterator for Batches<'_, K> {
     /// The next batch; waits for it if no worker has finished it yet.
     fn next(&mut self) -> Option<Self::Item> {
         if self.remaining == 0 {
+            self.loader.pause();
             return None;
         }
         let batch = match self.refusal.take() {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::prepare::Prepared;
 use super::sampling::Sampling;
 use super::stream::{Settings, Stream};
+use super::tuner::Bounds;
+use super::waits::Patience;
 use super::{Loader, LoaderState, Plan};
 use crate::batch::{OnError, Recipe, SlotSize};
 use crate::error::Result;
@@ -24,6 +26,9 @@ pub const DEFAULT_MEMORY_BUDGET: usize = 64 << 20;
 /// How long a loader waits before it reports a stall, unless [`LoaderBuilder::stall_timeout`] says otherwise: two
 /// minutes.
 pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a wait lasts before it is reported, unless [`LoaderBuilder::report_waits`] says otherwise: ten seconds.
+pub const DEFAULT_REPORT_WAITS: Duration = Duration::from_secs(10);
 
 /// Describes a [`Loader`]; made by [`Loader::builder`].
 #[derive(Clone)]
@@ -43,6 +48,8 @@ pub struct LoaderBuilder<K: Sink = Host> {
     pub(crate) memory_budget: usize,
     pub(crate) on_error: OnError,
     pub(crate) stall_timeout: Duration,
+    pub(super) report_waits: Duration,
+    pub(super) cpu_share: f64,
     pub(crate) resume: Option<LoaderState>,
     pub(crate) sink: K,
 }
@@ -64,6 +71,8 @@ impl LoaderBuilder<Host> {
             memory_budget: DEFAULT_MEMORY_BUDGET,
             on_error: OnError::default(),
             stall_timeout: DEFAULT_STALL_TIMEOUT,
+            report_waits: DEFAULT_REPORT_WAITS,
+            cpu_share: 1.0,
             resume: None,
             sink: Host::default(),
         }
@@ -202,16 +211,26 @@ impl<K: Sink> LoaderBuilder<K> {
         self
     }
 
-    /// Worker threads. Default: one for each processor that the process may use.
+    /// Worker threads, so many and always so many. Default: [tuned](super#tuning) while batches flow, beginning with one for
+    /// each processor of [`cpu_share`](Self::cpu_share).
     pub fn workers(mut self, threads: usize) -> Self {
         self.workers = Some(threads);
         self
     }
 
-    /// Batches to prepare ahead of the one that the consumer holds. Default: two for each worker, or fewer if
-    /// the memory budget does not hold them.
+    /// Batches to prepare ahead of the one that the consumer holds, so many and always so many. Default:
+    /// [tuned](super#tuning) while batches flow, beginning with two for each worker, or fewer if the memory budget does not
+    /// hold them.
     pub fn prefetch(mut self, batches: usize) -> Self {
         self.prefetch = Some(batches);
+        self
+    }
+
+    /// Which share of the processors that the process may use the workers may take up, if their number is tuned: above 0, and
+    /// at most 1, which is the default. There are only ever more workers than that is in processors while they mostly wait,
+    /// for a disk or the network; and never fewer than one.
+    pub fn cpu_share(mut self, share: f64) -> Self {
+        self.cpu_share = share;
         self
     }
 
@@ -233,6 +252,16 @@ impl<K: Sink> LoaderBuilder<K> {
     /// for workers that are in the middle of a sample, and then leaves them behind. Default: [`DEFAULT_STALL_TIMEOUT`].
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = timeout;
+        self
+    }
+
+    /// How long a wait lasts before the loader says what waits for what, as a warning of the crate
+    /// [`tracing`](https://docs.rs/tracing): the consumer for a batch, and which worker is at which sample meanwhile; the
+    /// consumer for itself, as it holds all batches; a loader that is dropped for its workers. A worker that has nothing to
+    /// do for so long says so as an information, as that is what a slow consumer looks like. Default:
+    /// [`DEFAULT_REPORT_WAITS`].
+    pub fn report_waits(mut self, after: Duration) -> Self {
+        self.report_waits = after;
         self
     }
 
@@ -261,6 +290,8 @@ impl<K: Sink> LoaderBuilder<K> {
             memory_budget: self.memory_budget,
             on_error: self.on_error,
             stall_timeout: self.stall_timeout,
+            report_waits: self.report_waits,
+            cpu_share: self.cpu_share,
             resume: self.resume,
             sink,
         }
@@ -289,8 +320,8 @@ impl<K: Sink> LoaderBuilder<K> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the source is empty, the batch size or the number of workers is 0, an
-    /// epoch would have no step, there are more replicas than samples or than rows in a batch, or the order or the
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the source is empty, the batch size or the number of workers is 0, the
+    /// share of the processors is none, an epoch would have no step, there are more replicas than samples or than rows in a batch, or the order or the
     /// transform does not fit the samples; [`Error::BudgetTooSmall`](crate::Error::BudgetTooSmall) if the budget does not hold one batch, or
     /// not the prefetch depth that was asked for; [`Error::ForeignState`](crate::Error::ForeignState) if the state to resume from belongs to
     /// other data, another order or seed; [`Error::Io`](crate::Error::Io) if no thread can be started; and what the source says if it has
@@ -303,6 +334,7 @@ impl<K: Sink> LoaderBuilder<K> {
             seed,
             description,
             plan,
+            processors,
         } = self.prepare()?;
         let recipe = Recipe {
             classes: self.source.classes(),
@@ -318,10 +350,20 @@ impl<K: Sink> LoaderBuilder<K> {
             shape: plan.shape,
         };
         let settings = Settings {
-            slots: plan.slots,
-            workers: plan.workers,
+            slots: Bounds {
+                first: plan.initial_slots,
+                most: plan.slots,
+            },
+            workers: Bounds {
+                first: plan.initial_workers,
+                most: plan.workers,
+            },
             parts: plan.parts,
-            patience: self.stall_timeout,
+            processors,
+            patience: Patience {
+                at_most: self.stall_timeout,
+                report_after: self.report_waits,
+            },
         };
         Ok(Loader {
             stream: Stream::new(recipe, order, size, settings)?,

@@ -3,6 +3,8 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tracing::debug_span;
+
 use crate::batch::{Failure, OnError, Place, Recipe, SharedSlot, Slot, WorkerMemory, guarded};
 use crate::error::{Error, Result};
 use crate::sync::atomic::AtomicBool;
@@ -102,6 +104,9 @@ impl<T: Element> Work<T> {
             return false;
         };
         let first_row = part.rows.start;
+        let Place { epoch, step, .. } = self.place;
+        let _span =
+            debug_span!("fill", epoch, step, row = first_row, rows = part.rows.len()).entered();
         let mut failures = Vec::new();
         // Whatever happens, the part must be finished, or the slot would be lost and its batch never come.
         let result =

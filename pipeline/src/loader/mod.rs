@@ -1,24 +1,59 @@
 //! The loader: source, order, transform, batch and sink tied together.
+//!
+//! # Tuning
+//!
+//! How many workers there are and how many batches they prepare ahead is found out while batches flow, unless
+//! [`workers`](LoaderBuilder::workers) or [`prefetch`](LoaderBuilder::prefetch) says so. What comes out is the same to the
+//! bit; and there are never more bytes than the [`memory_budget`](LoaderBuilder::memory_budget) allows, nor, for longer than
+//! it takes to notice, more processor time than the [`cpu_share`](LoaderBuilder::cpu_share).
+//!
+//! A loader begins with a worker for each processor, and two batches ahead for each worker. From then on it looks back
+//! whenever its consumer was at work for a tenth of a second and got a few batches meanwhile:
+//!
+//! | what it sees | what it does |
+//! |---|---|
+//! | the consumer waits 3 % of its time at most | nothing, or gives back a worker that it had added and that isn't needed |
+//! | it waits, and the workers are busy four fifths of their time | doubles the workers, as far as the processor time that they use leaves room: workers that compute stay as many as there are processors, and those that wait for a disk become many |
+//! | it waits, and so do the workers, for something to fill | doubles the batches, as far as the budget goes: for consumers that take many at once, and samples of which some take far longer than others |
+//! | what it changed last made nothing faster, by 4 % or half of what was to be gained | takes that back, and doesn't try it again for the next 30 looks |
+//! | the workers use more processor time than their share | has fewer workers, at once |
+//!
+//! [`Loader::stats`] says where it stands; its decisions are events of the crate
+//! [`tracing`](https://docs.rs/tracing), on the level of debugging.
+//!
+//! # Spans
+//!
+//! With a subscriber of [`tracing`](https://docs.rs/tracing) every stage is a span, with the target `feedline_pipeline`:
+//! `wait` and `deliver` on the consumer's thread and `fill` on the workers' are on the level of debugging, with epoch and
+//! step; `read` and `transform` of each sample on that of tracing. Without a subscriber they cost next to nothing.
 
 mod batches;
 mod builder;
 mod lane;
+mod meter;
 mod plan;
 mod prepare;
 mod sampling;
 mod state;
+mod stats;
 mod stream;
+mod tuner;
+mod waits;
 mod workers;
 
 pub use batches::Batches;
 pub use builder::{
-    DEFAULT_BATCH_SIZE, DEFAULT_MEMORY_BUDGET, DEFAULT_STALL_TIMEOUT, LoaderBuilder,
+    DEFAULT_BATCH_SIZE, DEFAULT_MEMORY_BUDGET, DEFAULT_REPORT_WAITS, DEFAULT_STALL_TIMEOUT,
+    LoaderBuilder,
 };
 pub use plan::Plan;
 pub use state::LoaderState;
+pub use stats::{Stage, Stats};
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+
+use tracing::debug_span;
 
 use crate::batch::{HostBatch, fingerprint, verify};
 use crate::error::{Error, Result};
@@ -197,6 +232,17 @@ impl<K: Sink> Loader<K> {
         self.failed
     }
 
+    /// What the loader's time has gone into since it was built: how long its stages take, who waits for whom, and how much
+    /// there is to gain. While an epoch is read, ask [`Batches::stats`].
+    pub fn stats(&self) -> Stats {
+        self.stream.stats()
+    }
+
+    /// No batch is asked for any more, for now.
+    fn pause(&mut self) {
+        self.stream.clock().pause();
+    }
+
     /// What random choices follow from.
     #[cfg(feature = "cuda")]
     pub(crate) fn seed(&self) -> u64 {
@@ -237,6 +283,7 @@ impl<K: Sink> Loader<K> {
         }
         // The first batches may have been made long ago: what has become of the data since?
         verify(self.stream.source())?;
+        self.stream.clock().forget();
         self.stream.seek(epochs.start, skipped)?;
         (self.resumed, self.undelivered) = (None, None);
         let steps = (epochs.end - epochs.start).saturating_mul(self.plan.steps as u64);
@@ -261,6 +308,10 @@ impl<K: Sink> Loader<K> {
             });
         }
         self.failed += batch.failures().len();
-        self.sink.deliver(batch)
+        let info = batch.info();
+        let delivered = debug_span!("deliver", epoch = info.epoch, step = info.step)
+            .in_scope(|| self.sink.deliver(batch));
+        self.stream.clock().deliver(info.samples);
+        delivered
     }
 }

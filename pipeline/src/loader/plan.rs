@@ -18,12 +18,17 @@ pub struct Plan {
     pub shape: Shape,
     /// The type of the values, as in "f32".
     pub element: &'static str,
-    /// Worker threads.
+    /// Worker threads; where their number is tuned, the most that there will be.
     pub workers: usize,
+    /// Worker threads in the beginning.
+    pub initial_workers: usize,
     /// Into how many parts a batch is cut, so that as many workers fill it together.
     pub parts: usize,
-    /// Batches that exist at a time: the prefetched ones, and the one that the consumer holds.
+    /// Batches that exist at a time: the prefetched ones, and the one that the consumer holds. Where the prefetch depth is
+    /// tuned, the most that there will be.
     pub slots: usize,
+    /// Batches that exist in the beginning.
+    pub initial_slots: usize,
     /// Bytes of one slot.
     pub slot_bytes: usize,
     /// Bytes of one worker's own memory, for what must be decoded or computed in `f32` first.
@@ -34,7 +39,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Bytes of all slots, workers and tables together. Besides them a loader needs a KiB or two for each slot and worker,
+    /// Bytes of all slots, workers and tables together; where these are tuned, the most that there will be. Besides them a loader needs a KiB or two for each slot and worker,
     /// and its threads their stacks; the pages of a mapped file belong to the operating system, which takes them back at
     /// need.
     pub fn bytes(&self) -> usize {
@@ -52,10 +57,19 @@ impl fmt::Display for Plan {
             self.rows,
             self.shape,
             self.element,
-            self.workers,
-            self.slots,
+            up_to(self.initial_workers, self.workers),
+            up_to(self.initial_slots, self.slots),
             self.slot_bytes,
             self.bytes() as f64 / f64::from(1 << 20),
         )
+    }
+}
+
+/// As in "2 to 8", where a number is tuned.
+fn up_to(first: usize, most: usize) -> String {
+    if first == most {
+        first.to_string()
+    } else {
+        format!("{first} to {most}")
     }
 }

@@ -2,6 +2,7 @@
 
 use super::builder::LoaderBuilder;
 use super::plan::Plan;
+use super::tuner::Bounds;
 use crate::batch::{Recipe, SlotSize, fingerprint, verify};
 use crate::error::{Error, Result, invalid};
 use crate::order::{GlobalBatches, Order};
@@ -12,6 +13,17 @@ use crate::transform::{Element, Program};
 /// are small and cut nevertheless.
 const LEAST_PART_BYTES: usize = if cfg!(shuttle) { 1 } else { 1 << 20 };
 
+/// Tuned workers are at most so many for each processor of their share, as more than that would wait for each other, or so
+/// many in all: a machine of few processors may have a slow disk, too.
+const MOST_A_PROCESSOR: usize = 4;
+const MOST_WORKERS: usize = if cfg!(shuttle) { 1 } else { 16 };
+
+/// With so many batches ahead for each worker tuning begins, and with so many it ends; or so many in all, for consumers that
+/// take many at once.
+const AHEAD: usize = 2;
+const MOST_AHEAD: usize = 4;
+const MOST_SLOTS: usize = if cfg!(shuttle) { 1 } else { 33 };
+
 /// All that a loader is made of, before it is made.
 pub(crate) struct Prepared<T: Element> {
     pub(crate) program: Program<T>,
@@ -21,6 +33,8 @@ pub(crate) struct Prepared<T: Element> {
     /// What epochs and batches are made of, in words: what a state must have been saved with.
     pub(crate) description: String,
     pub(crate) plan: Plan,
+    /// How many processors the workers may use.
+    pub(crate) processors: f64,
 }
 
 impl<K: Sink> LoaderBuilder<K> {
@@ -52,7 +66,16 @@ impl<K: Sink> LoaderBuilder<K> {
             );
             return Err(invalid("world size", self.shard.world_size(), expected));
         }
-        let plan = self.sizes(&program, &order, &batches)?;
+        if !(self.cpu_share > 0.0 && self.cpu_share <= 1.0) {
+            return Err(invalid(
+                "share of the processors",
+                self.cpu_share,
+                "above 0, and at most 1",
+            ));
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = processors as f64 * self.cpu_share;
+        let plan = self.sizes(&program, &order, &batches, processors)?;
         let description = format!(
             "{}, {} samples from {} on, in batches of {}, tail {:?}",
             self.sampling,
@@ -71,6 +94,7 @@ impl<K: Sink> LoaderBuilder<K> {
             seed,
             description,
             plan,
+            processors,
         })
     }
 
@@ -79,36 +103,59 @@ impl<K: Sink> LoaderBuilder<K> {
         program: &Program<K::Element>,
         order: &Order,
         batches: &GlobalBatches,
+        processors: f64,
     ) -> Result<Plan> {
-        let workers = match self.workers {
-            Some(0) => return Err(invalid("number of workers", 0, "at least 1")),
-            Some(workers) => workers,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
-        };
         let (rows, shape) = (batches.rows(0, self.shard).rows, program.output_shape());
         let slot_bytes = SlotSize { rows, shape }.bytes::<K::Element>();
         let slot_bytes = slot_bytes.unwrap_or(usize::MAX);
-        let parts = (slot_bytes / LEAST_PART_BYTES).clamp(1, workers.min(rows));
+        let worker_bytes = Recipe::worker_bytes(&*self.source, program);
+        let workers = self.worker_bounds(processors, worker_bytes)?;
+        let parts = (slot_bytes / LEAST_PART_BYTES).clamp(1, workers.most.min(rows));
         let mut plan = Plan {
             samples: order.len(),
             steps: batches.steps(),
             rows,
             shape,
             element: K::Element::NAME,
-            workers,
+            workers: workers.most,
+            initial_workers: workers.first,
             // Parts are of equal size, but for the last one.
             parts: rows.div_ceil(rows.div_ceil(parts)),
             slots: 0,
+            initial_slots: 0,
             slot_bytes,
-            worker_bytes: Recipe::worker_bytes(&*self.source, program),
+            worker_bytes,
             order_bytes: self.sampling.table_bytes(self.source.len()),
         };
-        plan.slots = self.slots(&plan)?;
+        let slots = self.slot_bounds(&plan)?;
+        (plan.initial_slots, plan.slots) = (slots.first, slots.most);
         Ok(plan)
     }
 
-    /// How many slots the budget holds besides all other memory, up to what the prefetch depth needs.
-    fn slots(&self, plan: &Plan) -> Result<usize> {
+    /// With how many workers to begin, and how many there may be. Those that are not asked for by number have at most half of
+    /// the budget for themselves.
+    fn worker_bounds(&self, processors: f64, worker_bytes: usize) -> Result<Bounds> {
+        match self.workers {
+            Some(0) => Err(invalid("number of workers", 0, "at least 1")),
+            Some(workers) => Ok(Bounds {
+                first: workers,
+                most: workers,
+            }),
+            None => {
+                let first = (processors as usize).max(1);
+                let affordable = (self.memory_budget / 2 / worker_bytes.max(1)).max(1);
+                let most = MOST_WORKERS.max(MOST_A_PROCESSOR * first);
+                Ok(Bounds {
+                    first: first.min(affordable),
+                    most: most.min(affordable),
+                })
+            }
+        }
+    }
+
+    /// With how many slots to begin, and how many there may be: what the budget holds besides all other memory, up to what
+    /// is of use.
+    fn slot_bounds(&self, plan: &Plan) -> Result<Bounds> {
         let own = plan.workers.saturating_mul(plan.worker_bytes);
         let own = own.saturating_add(plan.order_bytes);
         let affordable = self.memory_budget.saturating_sub(own) / plan.slot_bytes.max(1);
@@ -122,10 +169,17 @@ impl<K: Sink> LoaderBuilder<K> {
                 workers: plan.workers,
             });
         }
-        let most = self
-            .prefetch
-            .unwrap_or(plan.workers.saturating_mul(2))
-            .saturating_add(1);
-        Ok(most.min(affordable))
+        let ahead = |workers: usize, each: usize| workers.saturating_mul(each).saturating_add(1);
+        let [first, most] = match self.prefetch {
+            Some(_) => [least; 2],
+            None => [
+                ahead(plan.initial_workers, AHEAD),
+                ahead(plan.workers, MOST_AHEAD).max(MOST_SLOTS),
+            ],
+        };
+        Ok(Bounds {
+            first: first.min(affordable),
+            most: most.min(affordable),
+        })
     }
 }

@@ -7,11 +7,17 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, debug_span};
 
 use super::lane::Lane;
-use super::workers::{Workers, Workshop};
-use crate::batch::{HostBatch, Place, Recipe, Slot, SlotSize};
+use super::meter::{ConsumerClock, ConsumerTimes, Meter, WorkerTimes};
+use super::stats::Stats;
+use super::tuner::{Bounds, Interval, Setting, Tuner};
+use super::waits::Patience;
+use super::workers::{Crew, Workers, Workshop};
+use crate::batch::{Activity, HostBatch, Place, Recipe, Slot, SlotSize};
 use crate::error::{Error, Result};
 use crate::order::Order;
 use crate::source::Source;
@@ -22,29 +28,60 @@ use crate::transform::Element;
 /// How much work there is at a time, and how long to wait for it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
-    pub(super) slots: usize,
-    pub(super) workers: usize,
+    pub(super) slots: Bounds,
+    pub(super) workers: Bounds,
     /// Into how many parts a batch is cut.
     pub(super) parts: usize,
-    pub(super) patience: Duration,
+    /// How many processors the workers may use.
+    pub(super) processors: f64,
+    pub(super) patience: Patience,
 }
 
 pub(super) struct Stream<T: Element> {
     workshop: Arc<Workshop<T>>,
     order: Order,
-    settings: Settings,
-    free: (Sender<Slot<T>>, Receiver<Slot<T>>),
+    patience: Patience,
+    parts: usize,
+    slots: Slots<T>,
     /// The batches that were handed to the workers, oldest first.
     pending: VecDeque<Pending>,
     /// What the next free slot will hold.
     next: Place,
-    workers: Workers,
+    workers: Workers<T>,
+    clock: ConsumerClock,
+    tuning: Tuning,
 }
 
 struct Pending {
     epoch: u64,
     step: usize,
     lane: usize,
+}
+
+/// The memory of batches: as much of it as is wanted at the time.
+struct Slots<T: Element> {
+    size: SlotSize,
+    free: (Sender<Slot<T>>, Receiver<Slot<T>>),
+    /// How many there are.
+    count: usize,
+    /// Numbers of those that there could be.
+    unused: Vec<usize>,
+}
+
+/// When the tuner looks, and at what.
+struct Tuning {
+    tuner: Tuner,
+    /// Batches that are not looked at, since they were begun before the last change.
+    settle: usize,
+    since: Reading,
+}
+
+/// What the clocks showed.
+#[derive(Clone, Copy)]
+struct Reading {
+    at: Instant,
+    consumer: ConsumerTimes,
+    workers: WorkerTimes,
 }
 
 impl<T: Element> Stream<T> {
@@ -55,19 +92,22 @@ impl<T: Element> Stream<T> {
         settings: Settings,
     ) -> Result<Self> {
         let Settings { slots, workers, .. } = settings;
-        let free = bounded(slots);
-        for number in 0..slots {
-            // The channel has room for all of them.
-            let _ = free.0.send(Slot::new(number, size));
-        }
         let workshop = Arc::new(Workshop {
             recipe,
-            lanes: (0..slots).map(|_| Lane::new()).collect(),
+            lanes: (0..slots.most).map(|_| Lane::new()).collect(),
             cancelled: AtomicBool::new(false),
+            meter: Meter::default(),
+            activities: (0..workers.most)
+                .map(|_| Arc::new(Activity::default()))
+                .collect(),
+            crew: Crew::new(),
+            report_after: settings.patience.report_after,
         });
-        let queue = slots.saturating_mul(settings.parts);
+        let queue = slots.most.saturating_mul(settings.parts);
+        let patience = settings.patience.at_most;
+        let tuner = Tuner::new(workers, slots, settings.parts, settings.processors);
         Ok(Self {
-            workers: Workers::start(&workshop, workers, queue, settings.patience)?,
+            workers: Workers::start(&workshop, workers.first, queue, patience)?,
             next: Place {
                 epoch: 0,
                 step: 0,
@@ -76,10 +116,24 @@ impl<T: Element> Stream<T> {
             },
             workshop,
             order,
-            settings,
-            free,
-            pending: VecDeque::with_capacity(slots),
+            patience: settings.patience,
+            parts: settings.parts,
+            slots: Slots::new(size, slots),
+            pending: VecDeque::with_capacity(slots.most),
+            clock: ConsumerClock::default(),
+            tuning: Tuning::new(tuner),
         })
+    }
+
+    /// What the loader's time went into.
+    pub(super) fn stats(&self) -> Stats {
+        let setting = self.tuning.tuner.setting();
+        Stats::new(self.clock.times(), self.workshop.meter.times(), setting)
+    }
+
+    /// Whoever delivers the batches says so here.
+    pub(super) fn clock(&mut self) -> &mut ConsumerClock {
+        &mut self.clock
     }
 
     pub(super) fn source(&self) -> &dyn Source {
@@ -114,36 +168,63 @@ impl<T: Element> Stream<T> {
 
     /// The next batch in order.
     pub(super) fn next(&mut self) -> Result<HostBatch<T>> {
+        self.clock.request();
+        self.tune();
         self.submit_free();
         if self.pending.is_empty() {
             self.wait_for_slot()?;
         }
         let (epoch, step) = self.position();
-        let (slot, result) = self.receive()?;
+        let received = debug_span!("wait", epoch, step).in_scope(|| self.receive());
+        self.clock.receive();
+        let (slot, result) = received?;
         let recipe = &self.workshop.recipe;
         let info = recipe.info(epoch, step);
-        let batch = HostBatch::new(info, recipe.shape(), slot, self.free.0.clone());
+        let batch = HostBatch::new(info, recipe.shape(), slot, self.slots.free.0.clone());
         result.map(|()| batch)
+    }
+
+    /// Has more or fewer workers, and more or fewer slots, if that is worth it.
+    fn tune(&mut self) {
+        let Some(why) = self.tuning.look(&self.clock, &self.workshop.meter) else {
+            return;
+        };
+        let Setting { workers, slots } = self.tuning.tuner.setting();
+        debug!("{why}: {workers} workers, {slots} slots");
+        if let Err(error) = self.workers.become_many(workers) {
+            debug!("{error}");
+        }
+        self.slots.add(slots);
     }
 
     /// Hands every free slot to the workers.
     fn submit_free(&mut self) {
-        while let Ok(slot) = self.free.1.try_recv() {
-            self.submit(slot);
+        while let Ok(slot) = self.slots.free.1.try_recv() {
+            if self.slots.count > self.tuning.tuner.setting().slots {
+                self.slots.remove(slot);
+            } else {
+                self.submit(slot);
+            }
         }
     }
 
     /// All slots are in the consumer's hands: waits for one, but not for ever.
     fn wait_for_slot(&mut self) -> Result<()> {
-        let patience = self.settings.patience;
-        match self.free.1.recv_timeout(patience) {
-            Ok(slot) => {
+        let Slots { count, free, .. } = &self.slots;
+        let wait = |time| free.1.recv_timeout(time).ok();
+        let what = || {
+            format!(
+                "the consumer, for itself: it holds all {count} batches that the loader has memory for"
+            )
+        };
+        match self.patience.wait(wait, what) {
+            Some(slot) => {
                 self.submit(slot);
                 Ok(())
             }
-            Err(_) => Err(Error::SlotsHeld {
-                slots: self.settings.slots,
-                waited: patience,
+            None => Err(Error::SlotsHeld {
+                slots: *count,
+                waited: self.patience.at_most,
             }),
         }
     }
@@ -153,7 +234,7 @@ impl<T: Element> Stream<T> {
         let lane = slot.number;
         self.pending.push_back(Pending { epoch, step, lane });
         let place = self.next.clone();
-        let parts = self.workshop.lanes[lane].begin(slot, place, self.settings.parts);
+        let parts = self.workshop.lanes[lane].begin(slot, place, self.parts);
         for _ in 0..parts {
             self.workers.fill(lane);
         }
@@ -176,7 +257,7 @@ impl<T: Element> Stream<T> {
         self.workshop.cancelled.store(true, Ordering::Relaxed);
         while !self.pending.is_empty() {
             let (slot, _) = self.receive()?;
-            let _ = self.free.0.send(slot);
+            let _ = self.slots.free.0.send(slot);
         }
         self.workshop.cancelled.store(false, Ordering::Relaxed);
         Ok(())
@@ -187,10 +268,16 @@ impl<T: Element> Stream<T> {
     fn receive(&mut self) -> Result<super::lane::Outcome<T>> {
         let (epoch, step) = self.position();
         let lane = self.pending.front().map_or(0, |pending| pending.lane);
-        match self.workshop.lanes[lane].receive(self.settings.patience) {
+        let Patience { at_most, .. } = self.patience;
+        let wait = |time| self.workshop.lanes[lane].receive(time);
+        let what = || {
+            let at = self.workshop.describe_work(Some(lane));
+            format!("the consumer, for the batch of step {step} in epoch {epoch}: {at}")
+        };
+        match self.patience.wait(wait, what) {
             Some(outcome) => {
                 self.pending.pop_front();
-                self.workers.be_patient(self.settings.patience);
+                self.workers.be_patient(at_most);
                 Ok(outcome)
             }
             None => {
@@ -199,10 +286,103 @@ impl<T: Element> Stream<T> {
                 Err(Error::Stalled {
                     epoch,
                     step,
-                    waited: self.settings.patience,
+                    waited: at_most,
                 })
             }
         }
+    }
+}
+
+impl<T: Element> Slots<T> {
+    fn new(size: SlotSize, count: Bounds) -> Self {
+        let mut slots = Self {
+            size,
+            free: bounded(count.most),
+            count: 0,
+            unused: (0..count.most).rev().collect(),
+        };
+        slots.add(count.first);
+        slots
+    }
+
+    /// Sets memory aside until there are `count` slots.
+    fn add(&mut self, count: usize) {
+        while self.count < count
+            && let Some(number) = self.unused.pop()
+        {
+            // The channel has room for all that there can be.
+            let _ = self.free.0.send(Slot::new(number, self.size));
+            self.count += 1;
+        }
+    }
+
+    /// Gives the memory of a slot back.
+    fn remove(&mut self, slot: Slot<T>) {
+        self.unused.push(slot.number);
+        self.count -= 1;
+    }
+}
+
+impl Tuning {
+    fn new(tuner: Tuner) -> Self {
+        Self {
+            // Not the first batches, for which everything is waited for.
+            settle: tuner.setting().workers,
+            tuner,
+            since: Reading::default(),
+        }
+    }
+
+    /// Looks, if it is time for it, and says why if that changes the setting.
+    fn look(&mut self, clock: &ConsumerClock, meter: &Meter) -> Option<&'static str> {
+        if self.tuner.is_fixed() {
+            return None;
+        }
+        let consumer = clock.times();
+        if self.settle > 0 {
+            let batches = consumer.batches - self.since.consumer.batches;
+            if batches >= self.settle as u64 {
+                self.settle = 0;
+                self.since = Reading::of(consumer, meter);
+            }
+            return None;
+        }
+        let before = &self.since;
+        let mut interval = Interval {
+            active: consumer.elapsed() - before.consumer.elapsed(),
+            waiting: consumer.waiting - before.consumer.waiting,
+            batches: consumer.batches - before.consumer.batches,
+            ..Interval::default()
+        };
+        if !self.tuner.is_due(&interval) {
+            return None;
+        }
+        let now = Reading::of(consumer, meter);
+        interval.wall = now.at - before.at;
+        interval.busy = now.workers.stages.busy() - before.workers.stages.busy();
+        interval.cpu = now.workers.cpu - before.workers.cpu;
+        self.since = now;
+        let change = self.tuner.look(&interval);
+        if change.is_some() {
+            self.settle = self.tuner.setting().workers;
+        }
+        change
+    }
+}
+
+impl Reading {
+    fn of(consumer: ConsumerTimes, meter: &Meter) -> Self {
+        Self {
+            at: Instant::now(),
+            consumer,
+            workers: meter.times(),
+        }
+    }
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self::of(ConsumerTimes::default(), &Meter::default())
     }
 }
 
@@ -216,7 +396,7 @@ impl<T: Element> Drop for Stream<T> {
 impl<T: Element> fmt::Debug for Stream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream")
-            .field("settings", &self.settings)
+            .field("slots", &self.slots.count)
             .field("pending", &self.pending.len())
             .field("workers", &self.workers)
             .finish_non_exhaustive()

@@ -4,10 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::info;
+
 use super::lane::Lane;
-use crate::batch::Recipe;
+use super::meter::{Meter, WorkerClock, WorkerTimes};
+use super::waits::Patience;
+use crate::batch::{Activity, Recipe};
 use crate::error::{Result, io_error};
-use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::sync::thread::{self, JoinHandle};
 use crate::transform::Element;
@@ -18,25 +22,69 @@ pub(super) struct Workshop<T: Element> {
     pub(super) lanes: Vec<Lane<T>>,
     /// Tells the workers that nobody waits any more for what they have.
     pub(super) cancelled: AtomicBool,
+    pub(super) meter: Meter,
+    /// Of each thread, by its number.
+    pub(super) activities: Vec<Arc<Activity>>,
+    pub(super) crew: Crew,
+    /// A worker that has had nothing to do for so long says so.
+    pub(super) report_after: Duration,
 }
 
-/// Threads that live as long as the loader. Each takes the number of a lane, fills one part of the slot there, and takes
-/// the next: in the order in which they were handed out.
+/// How many workers there are, and how many there should be.
+pub(super) struct Crew {
+    running: AtomicUsize,
+    /// Never 0.
+    wanted: AtomicUsize,
+}
+
+impl Crew {
+    pub(super) fn new() -> Self {
+        Self {
+            running: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(1),
+        }
+    }
+
+    /// Whether the worker that asks is one too many, and is to end. As it is only ever one of more than are wanted, somebody
+    /// stays.
+    fn leave(&self) -> bool {
+        let mut running = self.running.load(Ordering::Relaxed);
+        while running > self.wanted.load(Ordering::Relaxed) {
+            let left = running - 1;
+            match self
+                .running
+                .compare_exchange(running, left, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => running = now,
+            }
+        }
+        false
+    }
+}
+
+/// The threads. Each takes the number of a lane, fills one part of the slot there, and takes the next: in the order in
+/// which they were handed out.
 ///
 /// Plain threads and a queue made beforehand, as a thread pool would allocate for every job, and could not be left
 /// behind when a job never ends.
-pub(super) struct Workers {
+pub(super) struct Workers<T: Element> {
+    workshop: Arc<Workshop<T>>,
     /// `None` only while they are dropped.
     jobs: Option<Sender<usize>>,
-    threads: Vec<JoinHandle<()>>,
+    waiting: Receiver<usize>,
+    /// By their numbers. A thread that has ended leaves its place to another one.
+    threads: Vec<Option<JoinHandle<()>>>,
+    /// Each thread has one; `None` only while they are dropped.
+    running: Option<Sender<()>>,
     /// Disconnected when all threads have ended.
     ended: Receiver<()>,
     patience: Duration,
 }
 
-impl Workers {
+impl<T: Element> Workers<T> {
     /// Starts `count` threads, for at most `queue` jobs at a time.
-    pub(super) fn start<T: Element>(
+    pub(super) fn start(
         workshop: &Arc<Workshop<T>>,
         count: usize,
         queue: usize,
@@ -44,31 +92,56 @@ impl Workers {
     ) -> Result<Self> {
         let (jobs, waiting) = bounded::<usize>(queue);
         let (running, ended) = bounded::<()>(1);
-        let start = |number| {
-            let (workshop, waiting, running) =
-                (Arc::clone(workshop), waiting.clone(), running.clone());
-            thread::Builder::new()
-                .name(format!("feedline-worker-{number}"))
-                .spawn(move || {
-                    let mut memory = workshop.recipe.worker_memory();
-                    while let Ok(lane) = waiting.recv() {
-                        workshop.lanes[lane].fill(
-                            &workshop.recipe,
-                            &mut memory,
-                            &workshop.cancelled,
-                        );
-                    }
-                    // Users' code that the workshop holds is gone before the thread counts as ended.
-                    drop((workshop, running));
-                })
-                .map_err(io_error("start its threads", "loader".as_ref()))
-        };
-        let threads = (0..count).map(start).collect::<Result<Vec<_>>>()?;
-        Ok(Self {
+        let places = workshop.activities.len();
+        let mut workers = Self {
+            workshop: Arc::clone(workshop),
             jobs: Some(jobs),
-            threads,
+            waiting,
+            threads: (0..places).map(|_| None).collect(),
+            running: Some(running),
             ended,
             patience,
+        };
+        workers.become_many(count)?;
+        Ok(workers)
+    }
+
+    /// Has `count` threads from now on: starts those that lack; those that are too many end after their next job.
+    ///
+    /// # Errors
+    ///
+    /// If the system starts no more threads. What there is goes on.
+    pub(super) fn become_many(&mut self, count: usize) -> Result<()> {
+        let crew = &self.workshop.crew;
+        crew.wanted.store(count.max(1), Ordering::Relaxed);
+        for number in 0..self.threads.len() {
+            if self.workshop.crew.running.load(Ordering::Relaxed) >= count {
+                break;
+            }
+            let free = self.threads[number]
+                .as_ref()
+                .is_none_or(JoinHandle::is_finished);
+            if free {
+                self.threads[number] = Some(self.start_one(number)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn start_one(&self, number: usize) -> Result<JoinHandle<()>> {
+        let workshop = Arc::clone(&self.workshop);
+        let (waiting, running) = (self.waiting.clone(), self.running.clone());
+        workshop.crew.running.fetch_add(1, Ordering::Relaxed);
+        let started = thread::Builder::new()
+            .name(format!("feedline-worker-{number}"))
+            .spawn(move || {
+                workshop.work(number, &waiting);
+                // Users' code that the workshop holds is gone before the thread counts as ended.
+                drop((workshop, running));
+            });
+        started.map_err(|error| {
+            self.workshop.crew.running.fetch_sub(1, Ordering::Relaxed);
+            io_error("start its threads", "loader".as_ref())(error)
         })
     }
 
@@ -80,31 +153,108 @@ impl Workers {
     /// Has one part of the slot in `lane` filled.
     pub(super) fn fill(&self, lane: usize) {
         if let Some(jobs) = &self.jobs {
-            // There is room, and the threads live as long as `self`.
+            // There is room, and `self` has a receiver.
             let _ = jobs.send(lane);
         }
     }
 }
 
-impl Drop for Workers {
+impl<T: Element> Workshop<T> {
+    /// The life of one worker.
+    fn work(&self, number: usize, waiting: &Receiver<usize>) {
+        let activity = Arc::clone(&self.activities[number]);
+        let mut memory = self.recipe.worker_memory(Arc::clone(&activity));
+        let mut clock = WorkerClock::start();
+        while let Some(lane) = self.next_job(waiting) {
+            let idle = clock.lap();
+            activity.begin(lane);
+            self.lanes[lane].fill(&self.recipe, &mut memory, &self.cancelled);
+            activity.rest();
+            let busy = clock.lap();
+            self.meter.add(WorkerTimes {
+                stages: memory.timer.split(busy),
+                idle,
+                cpu: clock.cpu(busy),
+            });
+            if self.crew.leave() {
+                break;
+            }
+        }
+    }
+
+    /// Waits for something to fill. `None` when there will be nothing any more.
+    fn next_job(&self, waiting: &Receiver<usize>) -> Option<usize> {
+        match waiting.recv_timeout(self.report_after) {
+            Ok(lane) => Some(lane),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                let waited = self.report_after;
+                info!(
+                    "a worker has had nothing to do for {waited:?}: all batches ahead are ready or in the consumer's hands, and \
+                     it waits for the consumer to take one or to give one back"
+                );
+                waiting.recv().ok()
+            }
+        }
+    }
+
+    /// What the workers are at with the slot of `lane`, in words; or else with any.
+    pub(super) fn describe_work(&self, lane: Option<usize>) -> String {
+        let at = |lane: Option<usize>| {
+            let all = self.activities.iter().enumerate();
+            let fit = all.filter(|(_, own)| {
+                own.slot()
+                    .is_some_and(|slot| lane.is_none_or(|lane| slot == lane))
+            });
+            let words: Vec<_> = fit
+                .map(|(number, own)| format!("worker {number} {own}"))
+                .collect();
+            words.join(", ")
+        };
+        let (here, anywhere) = (at(lane), at(None));
+        match (here.is_empty(), anywhere.is_empty()) {
+            (false, _) => here,
+            (true, false) => format!("no worker is at it yet: {anywhere}"),
+            (true, true) => "no worker is at work: the system gives them no time".into(),
+        }
+    }
+}
+
+impl<T: Element> Drop for Workers<T> {
     fn drop(&mut self) {
         // The threads end when the queue is empty and nobody can fill it.
         drop(self.jobs.take());
-        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(self.patience) {
+        drop(self.running.take());
+        let patience = Patience {
+            at_most: self.patience,
+            report_after: self.workshop.report_after,
+        };
+        // What the threads had is told by the channel's end, and nothing is ever sent.
+        let end = |time| match self.ended.recv_timeout(time) {
+            Err(RecvTimeoutError::Timeout) => None,
+            _ => Some(()),
+        };
+        let what = || {
+            format!(
+                "a loader that is dropped waits for its workers: {}",
+                self.workshop.describe_work(None)
+            )
+        };
+        if patience.wait(end, what).is_none() {
             // A user's code never returns. A thread can't be killed; rather leave it behind than hang with it.
             return;
         }
-        for thread in self.threads.drain(..) {
+        for thread in self.threads.drain(..).flatten() {
             // Jobs catch their panics; there is nothing to report.
             let _ = thread.join();
         }
     }
 }
 
-impl fmt::Debug for Workers {
+impl<T: Element> fmt::Debug for Workers<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Workers")
             .field("threads", &self.threads.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,226 @@
+//! How many workers fill batches, and how many batches ahead: decided while they flow.
+//!
+//! The tuner looks at what has happened since it last looked, and changes at most one number:
+//!
+//! | what it sees | what it does |
+//! |---|---|
+//! | workers take more than their share of the processors | fewer workers, at once |
+//! | the consumer waits, and the workers are busy | twice as many workers, as far as the share of the processors goes |
+//! | the consumer waits, and the workers have nothing to fill | twice as many batches ahead, as far as the budget goes |
+//! | what it last changed has made nothing faster | takes that back, and leaves it for a while |
+//! | the consumer doesn't wait | gives back a worker that isn't needed |
+//!
+//! It only ever sees durations, so that it can be tried out on models of loaders.
+
+use std::time::Duration;
+
+/// How long the consumer must have been at work between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A consumer that waits less of its time is left alone: there is next to nothing to gain.
+const STARVED: f64 = 0.03;
+
+/// Workers that are busy for so much of their time are what the consumer waits for.
+const BUSY: f64 = 0.8;
+
+/// By how much a change must make things faster to be kept, unless there is less than twice as much to gain.
+const GAIN: f64 = 0.04;
+
+/// How far above its share the workers' processor time may be measured before there are fewer of them.
+const TOLERANCE: f64 = 1.1;
+
+/// For how many looks what was in vain is not tried again.
+const REST: u32 = 30;
+
+/// So many workers too many are given back, one a look.
+const SPARE: f64 = 1.5;
+
+/// What a loader has done between two looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Interval {
+    /// By the clock.
+    pub(super) wall: Duration,
+    /// Without the consumer's pauses between epochs.
+    pub(super) active: Duration,
+    /// In which the consumer waited for a batch.
+    pub(super) waiting: Duration,
+    /// In which workers filled batches, all of them together.
+    pub(super) busy: Duration,
+    /// Of processors, which workers used.
+    pub(super) cpu: Duration,
+    pub(super) batches: u64,
+}
+
+/// Between what a number may move. One that was asked for does not move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) first: usize,
+    pub(super) most: usize,
+}
+
+/// How many threads work, on how many batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Setting {
+    pub(super) workers: usize,
+    pub(super) slots: usize,
+}
+
+/// A number that is tuned.
+#[derive(Debug)]
+struct Knob {
+    now: usize,
+    first: usize,
+    most: usize,
+    /// For how many looks it stays where it is.
+    rest: u32,
+}
+
+/// A change that must prove itself.
+#[derive(Debug)]
+struct Trial {
+    of: Which,
+    from: usize,
+    /// Batches a second from which it is worth keeping.
+    worth: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Workers,
+    Slots,
+}
+
+#[derive(Debug)]
+pub(super) struct Tuner {
+    workers: Knob,
+    slots: Knob,
+    /// Into how many parts a batch is cut.
+    parts: usize,
+    /// How many processors the workers may use.
+    processors: f64,
+    trial: Option<Trial>,
+}
+
+impl Tuner {
+    pub(super) fn new(workers: Bounds, slots: Bounds, parts: usize, processors: f64) -> Self {
+        let knob = |bounds: Bounds| Knob {
+            now: bounds.first,
+            first: bounds.first,
+            most: bounds.most,
+            rest: 0,
+        };
+        Self {
+            workers: knob(workers),
+            slots: knob(slots),
+            parts,
+            processors,
+            trial: None,
+        }
+    }
+
+    /// Whether there is anything to decide.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.workers.first == self.workers.most && self.slots.first == self.slots.most
+    }
+
+    pub(super) fn setting(&self) -> Setting {
+        Setting {
+            workers: self.workers.now,
+            slots: self.slots.now,
+        }
+    }
+
+    /// Whether so much has happened that a look is worth it: batches come in bunches of as many as there are workers.
+    pub(super) fn is_due(&self, interval: &Interval) -> bool {
+        interval.active >= LOOK && interval.batches >= 4.max(2 * self.workers.now as u64)
+    }
+
+    /// Decides, and says why if that changes anything.
+    pub(super) fn look(&mut self, interval: &Interval) -> Option<&'static str> {
+        let active = interval.active.as_secs_f64();
+        let rate = interval.batches as f64 / active;
+        let waiting = interval.waiting.as_secs_f64() / active;
+        let busy = interval.busy.as_secs_f64() / active;
+        let used = interval.cpu.as_secs_f64() / interval.wall.as_secs_f64();
+        for knob in [&mut self.workers, &mut self.slots] {
+            knob.rest = knob.rest.saturating_sub(1);
+        }
+        if used > self.processors * TOLERANCE && self.workers.first < self.workers.most {
+            let fair = (self.workers.now as f64 * self.processors / used) as usize;
+            if fair.max(1) < self.workers.now {
+                self.trial = None;
+                self.workers.now = fair.max(1);
+                self.workers.rest = REST;
+                return Some("the workers took more than their share of the processors");
+            }
+        }
+        if let Some(trial) = self.trial.take()
+            && rate < trial.worth
+        {
+            let knob = self.knob(trial.of);
+            knob.now = trial.from;
+            knob.rest = REST;
+            return Some(match trial.of {
+                Which::Workers => "more workers made nothing faster",
+                Which::Slots => "more batches ahead made nothing faster",
+            });
+        }
+        if waiting <= STARVED {
+            let needed = (busy * SPARE).ceil() as usize;
+            if self.workers.now > needed.max(self.workers.first) {
+                self.workers.now -= 1;
+                return Some("the consumer doesn't wait: fewer workers are enough");
+            }
+            return None;
+        }
+        let can_work = self.workers.now.min(self.slots.now * self.parts);
+        let order = if busy >= BUSY * can_work as f64 {
+            [Which::Workers, Which::Slots]
+        } else {
+            [Which::Slots, Which::Workers]
+        };
+        let worth = rate * (1.0 + GAIN.min(waiting / 2.0));
+        for of in order {
+            let to = self.more(of, used);
+            let knob = self.knob(of);
+            if knob.rest > 0 || to <= knob.now {
+                continue;
+            }
+            let from = std::mem::replace(&mut knob.now, to);
+            self.trial = Some(Trial { of, from, worth });
+            return Some(match of {
+                Which::Workers => "the consumer waits for busy workers",
+                Which::Slots => "the consumer waits, and the workers have nothing to fill",
+            });
+        }
+        None
+    }
+
+    /// What a number may become next.
+    fn more(&self, of: Which, used: f64) -> usize {
+        match of {
+            Which::Workers => {
+                let now = self.workers.now;
+                let fair = now as f64 * self.processors / used.max(f64::MIN_POSITIVE);
+                // More threads than there is to fill would sleep.
+                let useful = self.slots.now.saturating_mul(self.parts);
+                (2 * now)
+                    .min(fair as usize)
+                    .min(self.workers.most)
+                    .min(useful)
+            }
+            Which::Slots => (2 * self.slots.now).min(self.slots.most),
+        }
+    }
+
+    fn knob(&mut self, of: Which) -> &mut Knob {
+        match of {
+            Which::Workers => &mut self.workers,
+            Which::Slots => &mut self.slots,
+        }
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+#[path = "tuner/tests.rs"]
+mod tests;
