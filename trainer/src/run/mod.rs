@@ -57,6 +57,10 @@ mod html;
 #[cfg(feature = "report")]
 mod raster;
 #[cfg(feature = "report")]
+mod recorder;
+#[cfg(all(test, feature = "report"))]
+mod recorder_tests;
+#[cfg(feature = "report")]
 mod report;
 #[cfg(feature = "report")]
 mod sheet;
@@ -67,6 +71,8 @@ mod timeline;
 
 #[cfg(feature = "report")]
 pub use evaluation::{Evaluation, Filters, Sample};
+#[cfg(feature = "report")]
+pub use recorder::{RecordedSpan, Recording, SpanRecorder};
 #[cfg(feature = "report")]
 pub use report::report;
 #[cfg(feature = "report")]
