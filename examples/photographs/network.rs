@@ -13,7 +13,7 @@ pub(crate) const CROP: usize = 64;
 /// Four convolutions, each of which sees twice as far as the one before.
 pub(crate) fn network(classes: usize, seed: u64) -> Result<Sequential> {
     let mut network = Sequential::builder([3, CROP, CROP]);
-    for filters in [16, 32, 32, 64] {
+    for filters in [8, 16, 32, 64] {
         network = network
             .add(Conv2d::new(filters, 3).padding(Padding::Same))
             .add(Relu)
