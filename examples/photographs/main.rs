@@ -39,7 +39,7 @@ use pipelines::{Done, Task, compare, introduce, naive, optimised, record};
 /// Learn to tell animals apart on photographs, behind a naive input pipeline and an optimised one
 ///
 /// Prints what both took and how much the network has learnt, and draws when each stage was at work. Without --data it draws
-/// its own photographs: ten animals, each in ten landscapes, 40 kB as a JPEG file.
+/// its own photographs: ten animals in all kinds of landscape, 30 to 40 kB each.
 #[derive(Parser)]
 struct Arguments {
     /// Folder of JPEG or PNG files, with a sub-folder for each class [default: generated photographs]

@@ -46,7 +46,7 @@ pub(crate) fn write(folder: &Path, photographs: usize, seed: u64) -> Result<(), 
 
 fn cannot_write(path: &Path, error: &io::Error) -> BoxError {
     format!(
-        "can't write {}: {error}; photographs take about 40 kB each: take fewer, or name another folder",
+        "can't write {}: {error}; photographs take 30 to 40 kB each: take fewer, or name another folder",
         path.display()
     )
     .into()
