@@ -253,6 +253,17 @@ pub enum Error {
         found: u64,
     },
 
+    /// A picture can't be decoded.
+    #[error("{}{}: the picture can't be decoded: {reason}; repair it or remove it, or let the loader skip or replace it", path.display(), entry.as_ref().map(ToString::to_string).unwrap_or_default())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// Where it lies in the file, if that is an archive.
+        entry: Option<ArchiveEntry>,
+        /// Why, in words.
+        reason: String,
+    },
+
     /// candle refused to make a tensor.
     #[cfg(feature = "candle")]
     #[error("candle: {0}")]
@@ -285,13 +296,38 @@ pub enum Fault {
     NotAFile,
     /// It is a file where a folder must be.
     NotAFolder,
+    /// A folder has no sub-folders to be the classes.
+    NoClasses,
+    /// There is no picture where some must be.
+    NoPictures,
+    /// A class isn't one of those that are known, or can't be a class.
+    UnknownClass,
+}
+
+/// A file in an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveEntry {
+    /// Its path in the archive.
+    pub name: String,
+    /// Where its content begins, in bytes from the start of the archive.
+    pub offset: u64,
+}
+
+impl std::fmt::Display for ArchiveEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, ": {} at byte {}", self.name, self.offset)
+    }
 }
 
 impl Fault {
     /// Where in the file, if it is one.
     fn place(self, offset: u64) -> String {
         match self {
-            Self::NotAFile | Self::NotAFolder => String::new(),
+            Self::NotAFile
+            | Self::NotAFolder
+            | Self::NoClasses
+            | Self::NoPictures
+            | Self::UnknownClass => String::new(),
             _ => format!(" at byte {offset}"),
         }
     }
@@ -312,6 +348,11 @@ impl Fault {
             }
             Self::NotAFile => "name the file itself",
             Self::NotAFolder => "name the folder that it lies in",
+            Self::NoClasses => "move the pictures of each class into a folder of its own",
+            Self::NoPictures => {
+                "put some there, convert those of other formats to JPEG or PNG, or remove the folder"
+            }
+            Self::UnknownClass => "rename it or move it elsewhere",
         }
     }
 }
@@ -330,6 +371,9 @@ impl std::fmt::Display for Fault {
             Self::Changed => "changed while in use",
             Self::NotAFile => "not a regular file",
             Self::NotAFolder => "not a folder",
+            Self::NoClasses => "no classes",
+            Self::NoPictures => "no pictures",
+            Self::UnknownClass => "not a class",
         })
     }
 }

@@ -18,7 +18,8 @@
 //! what the budget says*: [`Loader::plan`] shows it before anything runs.
 //!
 //! With the default feature `candle` a loader yields candle tensors after `LoaderBuilder::device`; without it, plain
-//! buffers. The feature `download` fetches data sets, and `cuda` puts batches on NVIDIA GPUs.
+//! buffers. The feature `download` fetches data sets, and `cuda` puts batches on NVIDIA GPUs. The default
+//! feature `images` reads folders and tar files of JPEG and PNG pictures.
 
 mod cache;
 mod error;
@@ -39,7 +40,7 @@ pub use batch::{BatchInfo, HostBatch, OnError};
 /// The half-precision types of [`Element`], of the version of the crate `half` that this one is built with.
 pub use half::{bf16, f16};
 
-pub use error::{BoxError, Error, Fault, Result};
+pub use error::{ArchiveEntry, BoxError, Error, Fault, Result};
 pub use loader::{Loader, LoaderState};
 pub use order::{Shard, Tail};
 pub use random::Random;

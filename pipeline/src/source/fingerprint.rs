@@ -19,6 +19,21 @@ pub(super) fn of_labels(labels: impl Iterator<Item = u32>) -> u64 {
     labels.fold(0, |hash, label| add(hash, u64::from(label)))
 }
 
+/// Adds `bytes`, eight at a time.
+fn add_words(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.chunks(8).fold(hash, |hash, bytes| {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        add(hash, u64::from_le_bytes(word))
+    })
+}
+
+/// Adds `bytes` and how many there are, so that of two in a row it matters where the first ends.
+#[cfg(feature = "images")]
+pub(super) fn add_bytes(hash: u64, bytes: &[u8]) -> u64 {
+    add(add_words(hash, bytes), bytes.len() as u64)
+}
+
 /// The hash of what `source` says of itself, and of some samples from all over it. A sample that cannot be read counts
 /// as such, so that a set with a few of them can be told apart like any other.
 pub(super) fn of_probes<S: Source + ?Sized>(source: &S) -> u64 {
@@ -41,11 +56,7 @@ pub(super) fn of_probes<S: Source + ?Sized>(source: &S) -> u64 {
             continue;
         };
         hash = add(hash, u64::from(sample.label));
-        for bytes in sample.pixels.chunks(8) {
-            let mut word = [0; 8];
-            word[..bytes.len()].copy_from_slice(bytes);
-            hash = add(hash, u64::from_le_bytes(word));
-        }
+        hash = add_words(hash, sample.pixels);
     }
     hash
 }

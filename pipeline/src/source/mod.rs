@@ -11,6 +11,8 @@ mod idx;
 mod idx_file;
 mod in_memory;
 mod mapped_file;
+#[cfg(feature = "images")]
+mod pictures;
 mod prefetch;
 mod record_file;
 mod record_format;
@@ -22,6 +24,8 @@ pub use concat::Concat;
 pub use idx::IdxPair;
 pub use in_memory::InMemory;
 pub use mapped_file::Access;
+#[cfg(feature = "images")]
+pub use pictures::{DEFAULT_PIXEL_LIMIT, Decode, Fit, ImageFolder};
 pub use record_file::RecordFile;
 pub use record_format::RecordFormat;
 pub use shape::Shape;

@@ -1,0 +1,14 @@
+//! Pictures in JPEG and PNG files: a folder of them, or tar shards.
+
+mod codec;
+mod decode;
+mod emit;
+mod fit;
+mod folder;
+mod header;
+mod listing;
+mod orientation;
+
+pub use decode::{DEFAULT_PIXEL_LIMIT, Decode};
+pub use fit::Fit;
+pub use folder::ImageFolder;
