@@ -32,7 +32,7 @@ pub(crate) enum Input {
 
 impl Input {
     /// A loader that is not set yet, and the file that is to be forgotten before each epoch.
-    pub(crate) fn open(&self, path: &Path) -> Result<(LoaderBuilder<Host<u8>>, Option<ColdFile>)> {
+    pub(crate) fn open(&self, path: &Path) -> Result<(LoaderBuilder<Host>, Option<ColdFile>)> {
         let mut cold = None;
         let builder = match *self {
             Self::Computed { turns } => {
@@ -54,7 +54,7 @@ impl Input {
                 }
             }
         };
-        Ok((builder.batch_size(BATCH_SIZE).element(), cold))
+        Ok((builder.batch_size(BATCH_SIZE), cold))
     }
 }
 
