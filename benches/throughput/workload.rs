@@ -167,7 +167,7 @@ pub(crate) fn all() -> Vec<Workload> {
         Workload {
             data: Data::Photographs,
             batch_size: PHOTOGRAPHS_BATCH_SIZE,
-            budget: 512 << 20,
+            budget: 256 << 20,
             ..cifar(
                 "photographs",
                 "JPEG files of 300 x 300, to 224 x 224, cropped, flipped, normalized",
@@ -206,13 +206,14 @@ impl Workload {
         self.batch_size == BATCH_SIZE || self.reads_photographs()
     }
 
-    /// A loader of `source`, as buffers of `f32`.
+    /// A loader of `source`, as buffers of `f32`. Nothing is tuned, so that the limit's buffers are as many as its.
     pub(crate) fn loader(&self, source: &Arc<dyn Source>, workers: usize) -> LoaderBuilder {
         Loader::builder(Arc::clone(source))
             .batch_size(self.batch_size)
             .shuffle(true)
             .seed(1)
             .workers(workers)
+            .prefetch(2 * workers)
             .memory_budget(self.budget)
             .transform(self.transform.clone())
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use feedline_pipeline::source::{RecordFile, RecordFormat};
+use feedline_pipeline::source::{Access, RecordFile, RecordFormat};
 use feedline_pipeline::{Random, Result, Shape, Source};
 use tempfile::NamedTempFile;
 
@@ -46,14 +46,14 @@ pub(crate) fn create(folder: &Path) -> io::Result<NamedTempFile> {
 }
 
 impl ColdFile {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path, access: Access) -> Result<Self> {
         let io_error = |source| feedline_pipeline::Error::Io {
             action: "open it",
             path: path.to_owned(),
             source,
         };
         Ok(Self {
-            source: Arc::new(RecordFile::open(path, FORMAT)?),
+            source: Arc::new(RecordFile::open_with(path, FORMAT, access)?),
             file: File::open(path).map_err(io_error)?,
         })
     }

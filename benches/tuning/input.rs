@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use feedline_pipeline::loader::LoaderBuilder;
 use feedline_pipeline::sink::Host;
-use feedline_pipeline::source::InMemory;
+use feedline_pipeline::source::{Access, InMemory};
 use feedline_pipeline::{Loader, Result, Sample, Shape, Source, Transform};
 
 use crate::cold::ColdFile;
@@ -27,7 +27,10 @@ pub(crate) enum Input {
     /// In a store that lets each sample wait.
     Distant { delay: Duration },
     /// In a file that the system has forgotten: in order, or so many in a random order.
-    File { samples: Option<usize> },
+    File {
+        samples: Option<usize>,
+        access: Access,
+    },
 }
 
 impl Input {
@@ -45,8 +48,8 @@ impl Input {
                 Loader::builder(source).shuffle(true).transform(compute)
             }
             Self::Distant { delay } => Loader::builder(Distant { delay }).shuffle(true),
-            Self::File { samples } => {
-                let file = cold.insert(ColdFile::open(path)?);
+            Self::File { samples, access } => {
+                let file = cold.insert(ColdFile::open(path, access)?);
                 let builder = Loader::builder(Arc::clone(&file.source));
                 match samples {
                     Some(samples) => builder.shuffle(true).take(samples),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use feedline_pipeline::source::Access;
+
 use crate::consumer::Consumer;
 use crate::input::Input;
 
@@ -49,17 +51,30 @@ pub(crate) fn all() -> Vec<Work> {
             },
         },
         Work {
-            name: "cold, shuffled",
-            about: "a file that is not in memory, 50 batches of its samples in a random order an epoch",
+            name: "cold shuffled",
+            about: "a mapped file that is not in memory, 50 batches of its samples in a random order an epoch",
             input: Input::File {
                 samples: Some(1600),
+                access: Access::Mapped,
             },
             consumer: Consumer::Idle,
         },
         Work {
-            name: "cold, in order",
-            about: "a file that is not in memory, from beginning to end",
-            input: Input::File { samples: None },
+            name: "cold shuffled read",
+            about: "the same, but read sample by sample instead of mapped",
+            input: Input::File {
+                samples: Some(1600),
+                access: Access::Read,
+            },
+            consumer: Consumer::Idle,
+        },
+        Work {
+            name: "cold in order",
+            about: "a mapped file that is not in memory, from beginning to end",
+            input: Input::File {
+                samples: None,
+                access: Access::Mapped,
+            },
             consumer: Consumer::Idle,
         },
     ]
