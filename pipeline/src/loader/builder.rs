@@ -334,7 +334,7 @@ impl<K: Sink> LoaderBuilder<K> {
             seed,
             description,
             plan,
-            processors,
+            limit,
         } = self.prepare()?;
         let recipe = Recipe {
             classes: self.source.classes(),
@@ -359,7 +359,7 @@ impl<K: Sink> LoaderBuilder<K> {
                 most: plan.workers,
             },
             parts: plan.parts,
-            processors,
+            limit,
             patience: Patience {
                 at_most: self.stall_timeout,
                 report_after: self.report_waits,

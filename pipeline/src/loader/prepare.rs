@@ -2,7 +2,7 @@
 
 use super::builder::LoaderBuilder;
 use super::plan::Plan;
-use super::tuner::Bounds;
+use super::tuner::{Bounds, Limit};
 use crate::batch::{Recipe, SlotSize, fingerprint, verify};
 use crate::error::{Error, Result, invalid};
 use crate::order::{GlobalBatches, Order};
@@ -33,8 +33,7 @@ pub(crate) struct Prepared<T: Element> {
     /// What epochs and batches are made of, in words: what a state must have been saved with.
     pub(crate) description: String,
     pub(crate) plan: Plan,
-    /// How many processors the workers may use.
-    pub(crate) processors: f64,
+    pub(super) limit: Limit,
 }
 
 impl<K: Sink> LoaderBuilder<K> {
@@ -74,8 +73,11 @@ impl<K: Sink> LoaderBuilder<K> {
             ));
         }
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let processors = processors as f64 * self.cpu_share;
-        let plan = self.sizes(&program, &order, &batches, processors)?;
+        let limit = Limit {
+            processors: processors as f64 * self.cpu_share,
+            all: self.cpu_share == 1.0,
+        };
+        let plan = self.sizes(&program, &order, &batches, limit.processors)?;
         let description = format!(
             "{}, {} samples from {} on, in batches of {}, tail {:?}",
             self.sampling,
@@ -94,7 +96,7 @@ impl<K: Sink> LoaderBuilder<K> {
             seed,
             description,
             plan,
-            processors,
+            limit,
         })
     }
 

@@ -14,7 +14,7 @@ use tracing::{debug, debug_span};
 use super::lane::Lane;
 use super::meter::{ConsumerClock, ConsumerTimes, Meter, WorkerTimes};
 use super::stats::Stats;
-use super::tuner::{Bounds, Interval, Setting, Tuner};
+use super::tuner::{Bounds, Interval, Limit, Setting, Tuner};
 use super::waits::Patience;
 use super::workers::{Crew, Workers, Workshop};
 use crate::batch::{Activity, HostBatch, Place, Recipe, Slot, SlotSize};
@@ -32,8 +32,7 @@ pub(super) struct Settings {
     pub(super) workers: Bounds,
     /// Into how many parts a batch is cut.
     pub(super) parts: usize,
-    /// How many processors the workers may use.
-    pub(super) processors: f64,
+    pub(super) limit: Limit,
     pub(super) patience: Patience,
 }
 
@@ -105,7 +104,7 @@ impl<T: Element> Stream<T> {
         });
         let queue = slots.most.saturating_mul(settings.parts);
         let patience = settings.patience.at_most;
-        let tuner = Tuner::new(workers, slots, settings.parts, settings.processors);
+        let tuner = Tuner::new(workers, slots, settings.parts, settings.limit);
         Ok(Self {
             workers: Workers::start(&workshop, workers.first, queue, patience)?,
             next: Place {

@@ -79,7 +79,7 @@ struct Knob {
 #[derive(Debug)]
 struct Trial {
     of: Which,
-    from: usize,
+    from: Setting,
     /// Batches a second from which it is worth keeping.
     worth: f64,
 }
@@ -90,19 +90,26 @@ enum Which {
     Slots,
 }
 
+/// How much processor time workers may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) processors: f64,
+    /// Whether there are no others, so that more than that can't be taken.
+    pub(super) all: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Tuner {
     workers: Knob,
     slots: Knob,
     /// Into how many parts a batch is cut.
     parts: usize,
-    /// How many processors the workers may use.
-    processors: f64,
+    limit: Limit,
     trial: Option<Trial>,
 }
 
 impl Tuner {
-    pub(super) fn new(workers: Bounds, slots: Bounds, parts: usize, processors: f64) -> Self {
+    pub(super) fn new(workers: Bounds, slots: Bounds, parts: usize, limit: Limit) -> Self {
         let knob = |bounds: Bounds| Knob {
             now: bounds.first,
             first: bounds.first,
@@ -113,7 +120,7 @@ impl Tuner {
             workers: knob(workers),
             slots: knob(slots),
             parts,
-            processors,
+            limit,
             trial: None,
         }
     }
@@ -145,8 +152,9 @@ impl Tuner {
         for knob in [&mut self.workers, &mut self.slots] {
             knob.rest = knob.rest.saturating_sub(1);
         }
-        if used > self.processors * TOLERANCE && self.workers.first < self.workers.most {
-            let fair = (self.workers.now as f64 * self.processors / used) as usize;
+        let Limit { processors, all } = self.limit;
+        if !all && used > processors * TOLERANCE && self.workers.first < self.workers.most {
+            let fair = (self.workers.now as f64 * processors / used) as usize;
             if fair.max(1) < self.workers.now {
                 self.trial = None;
                 self.workers.now = fair.max(1);
@@ -157,9 +165,8 @@ impl Tuner {
         if let Some(trial) = self.trial.take()
             && rate < trial.worth
         {
-            let knob = self.knob(trial.of);
-            knob.now = trial.from;
-            knob.rest = REST;
+            self.set(trial.from);
+            self.knob(trial.of).rest = REST;
             return Some(match trial.of {
                 Which::Workers => "more workers made nothing faster",
                 Which::Slots => "more batches ahead made nothing faster",
@@ -181,12 +188,11 @@ impl Tuner {
         };
         let worth = rate * (1.0 + GAIN.min(waiting / 2.0));
         for of in order {
-            let to = self.more(of, used);
-            let knob = self.knob(of);
-            if knob.rest > 0 || to <= knob.now {
+            let (from, to) = (self.setting(), self.more(of, used));
+            if self.knob(of).rest > 0 || to == from {
                 continue;
             }
-            let from = std::mem::replace(&mut knob.now, to);
+            self.set(to);
             self.trial = Some(Trial { of, from, worth });
             return Some(match of {
                 Which::Workers => "the consumer waits for busy workers",
@@ -196,21 +202,33 @@ impl Tuner {
         None
     }
 
-    /// What a number may become next.
-    fn more(&self, of: Which, used: f64) -> usize {
-        match of {
-            Which::Workers => {
-                let now = self.workers.now;
-                let fair = now as f64 * self.processors / used.max(f64::MIN_POSITIVE);
-                // More threads than there is to fill would sleep.
-                let useful = self.slots.now.saturating_mul(self.parts);
-                (2 * now)
-                    .min(fair as usize)
-                    .min(self.workers.most)
-                    .min(useful)
-            }
-            Which::Slots => (2 * self.slots.now).min(self.slots.most),
+    /// What may be tried next.
+    fn more(&self, of: Which, used: f64) -> Setting {
+        let Setting { workers, slots } = self.setting();
+        if of == Which::Slots {
+            let slots = (2 * slots).min(self.slots.most);
+            return Setting { workers, slots };
         }
+        // Rounded up, as those that wait in between leave room for another one: if that is too much, the next look sees it.
+        let fair = workers as f64 * self.limit.processors / used.max(f64::MIN_POSITIVE) + 0.9;
+        // What is in the consumer's hands can't be filled, and more threads than there is to fill would sleep.
+        let fillable = (self.slots.most - 1).max(1).saturating_mul(self.parts);
+        let most = (fair as usize).min(self.workers.most).min(fillable);
+        let more = (2 * workers).min(most).max(workers);
+        // One batch that is filled, and one that is ready, for each worker that has got one for itself.
+        let wanted = 2 * more.div_ceil(self.parts) + 1;
+        Setting {
+            workers: more,
+            slots: if more == workers {
+                slots
+            } else {
+                wanted.min(self.slots.most).max(slots)
+            },
+        }
+    }
+
+    fn set(&mut self, setting: Setting) {
+        (self.workers.now, self.slots.now) = (setting.workers, setting.slots);
     }
 
     fn knob(&mut self, of: Which) -> &mut Knob {

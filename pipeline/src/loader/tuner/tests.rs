@@ -14,6 +14,8 @@ struct Model {
     /// That the consumer takes for a batch, without needing a processor.
     consumer: f64,
     processors: f64,
+    /// Which part of them the workers may take.
+    share: f64,
     /// More workers at a time make a disk slower, or don't: how many are worth while.
     useful: f64,
 }
@@ -28,11 +30,24 @@ impl Model {
         by_workers.min(by_processors).min(1.0 / self.consumer)
     }
 
+    /// How many processors that takes.
+    fn used(&self, setting: Setting) -> f64 {
+        self.rate(setting) * self.fill * self.cpu
+    }
+
+    fn limit(&self) -> Limit {
+        Limit {
+            processors: self.processors * self.share,
+            all: self.share == 1.0,
+        }
+    }
+
+    /// Of all settings that keep within the share.
     fn best(&self, workers: Bounds, slots: Bounds) -> f64 {
-        let all = (1..=workers.most).flat_map(|workers| {
-            (1..=slots.most).map(move |slots| self.rate(Setting { workers, slots }))
-        });
-        all.fold(0.0, f64::max)
+        let all = (1..=workers.most)
+            .flat_map(|workers| (1..=slots.most).map(move |slots| Setting { workers, slots }));
+        let kept = all.filter(|&setting| self.used(setting) <= self.limit().processors);
+        kept.map(|setting| self.rate(setting)).fold(0.0, f64::max)
     }
 
     /// What is seen between two looks, a few percent off.
@@ -53,7 +68,7 @@ impl Model {
             active: seconds(1.0),
             waiting: seconds(waiting),
             busy: seconds(busy),
-            cpu: seconds(rate * self.fill * self.cpu),
+            cpu: seconds(self.used(setting) * noise),
             batches: (rate as u64).max(1_000_000),
         }
         .with_rate(rate)
@@ -81,7 +96,7 @@ const WORKERS: Bounds = Bounds { first: 2, most: 16 };
 
 /// Where the tuner is after so many looks.
 fn tuned(model: &Model, workers: Bounds, slots: Bounds, looks: usize, seed: u64) -> Tuner {
-    let mut tuner = Tuner::new(workers, slots, 1, model.processors);
+    let mut tuner = Tuner::new(workers, slots, 1, model.limit());
     let mut random = Random::new([seed]);
     for _ in 0..looks {
         let interval = model.interval(tuner.setting(), &mut random);
@@ -99,22 +114,31 @@ fn model() -> impl Strategy<Value = Model> {
     let times = (0.0001f64..0.1, 0.01f64..1.0, 0.0001f64..0.1);
     (
         times,
-        prop::sample::select(vec![1.0, 2.0, 4.0]),
+        prop::sample::select(vec![
+            (1.0, 1.0),
+            (2.0, 1.0),
+            (4.0, 1.0),
+            (4.0, 0.5),
+            (8.0, 0.25),
+        ]),
         1.0f64..32.0,
     )
-        .prop_map(|((fill, cpu, consumer), processors, useful)| Model {
-            fill,
-            cpu,
-            consumer,
-            processors,
-            useful,
-        })
+        .prop_map(
+            |((fill, cpu, consumer), (processors, share), useful)| Model {
+                fill,
+                cpu,
+                consumer,
+                processors,
+                share,
+                useful,
+            },
+        )
 }
 
 proptest! {
     #[test]
     fn whatever_the_work_it_ends_close_to_the_best_setting(model in model(), seed: u64) {
-        let workers = Bounds { first: model.processors as usize, most: 16 };
+        let workers = Bounds { first: model.limit().processors as usize, most: 16 };
         let slots = Bounds { first: 2 * workers.first + 1, ..SLOTS };
         let best = model.best(workers, slots);
         // A look at any time, also while something is tried out: the median of some.
@@ -129,9 +153,11 @@ proptest! {
     fn workers_keep_within_their_share_of_the_processors(model in model(), seed: u64) {
         // More than they need threads for.
         let workers = Bounds { first: 8, most: 16 };
-        let setting = tuned(&model, workers, SLOTS, 20, seed).setting();
-        let used = model.rate(setting) * model.fill * model.cpu;
-        prop_assert!(used <= model.processors * TOLERANCE);
+        let looks = 20..60;
+        let used = looks.clone().map(|looks| model.used(tuned(&model, workers, SLOTS, looks, seed).setting()));
+        // What is tried out may be too much, once in a while.
+        let used = used.sum::<f64>() / looks.len() as f64;
+        prop_assert!(used <= model.limit().processors * (TOLERANCE + 0.05), "{used}");
     }
 
     #[test]
@@ -141,7 +167,7 @@ proptest! {
         prop_assert_eq!(tuner.setting().workers, 3);
         let tuner = tuned(&model, WORKERS, fixed(4), 40, seed);
         prop_assert_eq!(tuner.setting().slots, 4);
-        prop_assert!(Tuner::new(fixed(3), fixed(4), 1, 2.0).is_fixed());
+        prop_assert!(Tuner::new(fixed(3), fixed(4), 1, model.limit()).is_fixed());
     }
 }
 
@@ -150,6 +176,7 @@ const WAITING: Model = Model {
     cpu: 0.02,
     consumer: 0.0001,
     processors: 2.0,
+    share: 1.0,
     useful: 100.0,
 };
 
@@ -199,7 +226,7 @@ fn workers_that_are_not_needed_any_more_are_given_back() {
 fn a_share_of_less_than_a_processor_still_has_one_worker() {
     let computing = Model {
         cpu: 1.0,
-        processors: 0.5,
+        share: 0.25,
         ..WAITING
     };
     let workers = Bounds { first: 1, most: 16 };
