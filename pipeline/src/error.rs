@@ -302,6 +302,12 @@ pub enum Fault {
     NoPictures,
     /// A class isn't one of those that are known, or can't be a class.
     UnknownClass,
+    /// An archive is compressed as a whole.
+    Compressed,
+    /// An archive is cut off or damaged, or is none.
+    DamagedArchive,
+    /// A sample in an archive lacks its picture or its class, or has several.
+    UnsoundSample,
 }
 
 /// A file in an archive.
@@ -353,6 +359,13 @@ impl Fault {
                 "put some there, convert those of other formats to JPEG or PNG, or remove the folder"
             }
             Self::UnknownClass => "rename it or move it elsewhere",
+            Self::Compressed => {
+                "unpack it first (gunzip, bunzip2, unxz, unzstd): only what is plain can be read in any order"
+            }
+            Self::DamagedArchive => {
+                "is it a tar file? if so, it may be a download that was cut off: delete it and fetch it again"
+            }
+            Self::UnsoundSample => "write the shard again, with a picture and a class for each key",
         }
     }
 }
@@ -374,6 +387,9 @@ impl std::fmt::Display for Fault {
             Self::NoClasses => "no classes",
             Self::NoPictures => "no pictures",
             Self::UnknownClass => "not a class",
+            Self::Compressed => "compressed archive",
+            Self::DamagedArchive => "damaged archive",
+            Self::UnsoundSample => "unsound sample",
         })
     }
 }

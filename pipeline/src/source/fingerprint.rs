@@ -34,6 +34,28 @@ pub(super) fn add_bytes(hash: u64, bytes: &[u8]) -> u64 {
     add(add_words(hash, bytes), bytes.len() as u64)
 }
 
+/// Adds the bytes of some of `len` files from all over, and what stands for them where they can't be read.
+#[cfg(feature = "images")]
+pub(super) fn add_files(
+    hash: u64,
+    len: usize,
+    mut read: impl FnMut(usize) -> crate::Result<Vec<u8>>,
+) -> u64 {
+    probes(len).fold(hash, |hash, index| match read(index) {
+        Ok(bytes) => add_bytes(hash, &bytes),
+        Err(_) => add(hash, UNREADABLE),
+    })
+}
+
+/// Which of `len` samples are looked at: the first and the last are among them.
+fn probes(len: usize) -> impl Iterator<Item = usize> {
+    let probes = len.min(PROBES);
+    // In 128 bits, as the product may not fit.
+    (0..probes).map(move |probe| {
+        (probe as u128 * (len - 1) as u128 / (probes - 1).max(1) as u128) as usize
+    })
+}
+
 /// The hash of what `source` says of itself, and of some samples from all over it. A sample that cannot be read counts
 /// as such, so that a set with a few of them can be told apart like any other.
 pub(super) fn of_probes<S: Source + ?Sized>(source: &S) -> u64 {
@@ -47,11 +69,8 @@ pub(super) fn of_probes<S: Source + ?Sized>(source: &S) -> u64 {
     ];
     let mut hash = Random::new(numbers.map(|number| number as u64)).next_u64();
     let mut scratch = Vec::new();
-    let probes = len.min(PROBES);
-    for probe in 0..probes {
-        // In 128 bits, as the product may not fit. The first and the last sample are among them.
-        let index = probe as u128 * (len - 1) as u128 / (probes - 1).max(1) as u128;
-        let Ok(sample) = source.sample(index as usize, &mut scratch) else {
+    for index in probes(len) {
+        let Ok(sample) = source.sample(index, &mut scratch) else {
             hash = add(hash, UNREADABLE);
             continue;
         };

@@ -119,6 +119,32 @@ impl FileBytes {
         }
     }
 
+    /// As [`get`](Self::get), but what must be read is read into the start of `memory`, as much as there is room for.
+    #[cfg(feature = "images")]
+    pub(super) fn get_in<'a>(
+        &'a self,
+        range: Range<usize>,
+        memory: &'a mut [u8],
+    ) -> Result<&'a [u8]> {
+        match &self.bytes {
+            Bytes::Mapped(map) => Ok(&map[range]),
+            Bytes::Copied(bytes) => Ok(&bytes[range]),
+            Bytes::InFile => {
+                let part = range.len().min(memory.len());
+                let memory = &mut memory[..part];
+                read_exact_at(&self.file, memory, range.start as u64)
+                    .map_err(io_error("read it", &self.path))?;
+                Ok(memory)
+            }
+        }
+    }
+
+    /// Whether the bytes lie in memory.
+    #[cfg(feature = "images")]
+    pub(super) fn lends(&self) -> bool {
+        !matches!(self.bytes, Bytes::InFile)
+    }
+
     /// Calls `check` with all bytes in order, in pieces that are multiples of `unit` but for the last, and the offset
     /// of each.
     pub(super) fn scan(

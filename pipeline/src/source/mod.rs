@@ -25,7 +25,7 @@ pub use idx::IdxPair;
 pub use in_memory::InMemory;
 pub use mapped_file::Access;
 #[cfg(feature = "images")]
-pub use pictures::{DEFAULT_PIXEL_LIMIT, Decode, Fit, ImageFolder};
+pub use pictures::{DEFAULT_PIXEL_LIMIT, Decode, Fit, ImageFolder, TarShards};
 pub use record_file::RecordFile;
 pub use record_format::RecordFormat;
 pub use shape::Shape;

@@ -278,7 +278,7 @@ pub(crate) fn compressed(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The tar file with right checksums wherever a header may be.
-fn with_checksums(tar: &[u8]) -> Vec<u8> {
+pub(crate) fn with_checksums(tar: &[u8]) -> Vec<u8> {
     let mut tar = tar.to_vec();
     for block in tar
         .chunks_exact_mut(512)

@@ -3,6 +3,8 @@
 
 mod bodies;
 mod mutations;
+#[cfg(feature = "images")]
+mod picture_bodies;
 
 use std::panic::catch_unwind;
 
@@ -148,4 +150,77 @@ fn broken_archives_are_refused_and_write_nothing_elsewhere() {
     // Name, size, time, checksum, type, link, magic and prefix of the headers of the first two entries.
     let fields = [0, 100, 124, 136, 148, 156, 157, 257, 345].map(|field| [1 + field, 1025 + field]);
     run(archive, &seeds, &fields.concat(), 1000);
+}
+
+#[cfg(feature = "images")]
+#[test]
+fn broken_pictures_are_errors_and_never_anything_else() {
+    let pixels = image::RgbImage::from_fn(20, 12, |x, y| {
+        image::Rgb([x as u8 * 11, y as u8 * 20, (x * y) as u8])
+    });
+    let jpeg = |progressive| {
+        let mut file = Vec::new();
+        let mut encoder = jpeg_encoder::Encoder::new(&mut file, 90);
+        encoder.set_progressive(progressive);
+        let exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        encoder.add_app_segment(1, exif.to_vec()).unwrap();
+        let color = jpeg_encoder::ColorType::Rgb;
+        encoder.encode(&pixels, 20, 12, color).unwrap();
+        file
+    };
+    let png = |picture: &image::DynamicImage| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        picture
+            .write_to(&mut file, image::ImageFormat::Png)
+            .unwrap();
+        file.into_inner()
+    };
+    let picture = image::DynamicImage::from(pixels.clone());
+    let seeds = [
+        jpeg(false),
+        jpeg(true),
+        png(&picture),
+        png(&picture.to_luma_alpha16().into()),
+    ];
+    // Lengths and numbers of the segments at the start of a JPEG file; size, depth, colour and interlacing of a PNG file.
+    let fields = [
+        2, 4, 16, 18, 20, 22, 24, 25, 28, 40, 60, 62, 64, 200, 300, 600,
+    ];
+    run(picture_bodies::picture, &seeds, &fields, 2000);
+}
+
+#[cfg(feature = "images")]
+#[test]
+fn broken_tar_files_of_pictures_are_refused_or_read() {
+    let file = EntryType::Regular;
+    let long = [&b"folder/"[..], &[b'x'; 300], b".jpg\0"].concat();
+    let tars = [
+        tar_file(&[("a.jpg", file, b"abc"), ("a.cls", file, b"7")]),
+        tar_file(&[
+            ("x/", EntryType::Directory, b""),
+            ("x/a.cls", file, b"1"),
+            ("x/a.png", file, &[9; 600]),
+            ("x/b.png", file, b""),
+            ("x/b.cls", file, b"0"),
+        ]),
+        tar_file(&[
+            ("././@LongLink", EntryType::GNULongName, &long),
+            ("a", file, b"abc"),
+            ("a.jpg", file, b"abc"),
+            ("a.cls", file, b"7"),
+        ]),
+        tar_file(&[
+            ("pax", EntryType::XHeader, b"14 path=b.jpg\n9 size=3\n"),
+            ("a", file, b"abc"),
+            ("b.cls", file, b"7"),
+        ]),
+        tar_file(&[
+            ("pax", EntryType::XHeader, b"29 size=18446744073709551615\n"),
+            ("a.jpg", file, b"abc"),
+            ("a.cls", file, b"7"),
+        ]),
+        tar_file(&[("a.jpg", EntryType::GNUSparse, b"x"), ("a.cls", file, b"7")]),
+    ];
+    let fields = [0, 100, 124, 136, 148, 156, 157, 257, 345].map(|field| [field, 1024 + field]);
+    run(picture_bodies::shard, &tars, &fields.concat(), 2000);
 }

@@ -1,6 +1,7 @@
 //! From a picture's file to a sample's pixels.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -34,6 +35,13 @@ pub struct Decode {
     fit: Fit,
     pixel_limit: usize,
 }
+
+/// As much of a picture as is read to find its header; if that is not there, the next. Most have it at once; there may be
+/// a small picture before it, or many notes.
+const BEGINNINGS: [usize; 4] = [BEGINNING as usize, 64 << 10, 1 << 20, usize::MAX];
+
+/// The first of them.
+pub(super) const BEGINNING: u64 = 4 << 10;
 
 thread_local! {
     /// Keeps its memory from picture to picture.
@@ -132,6 +140,26 @@ impl Decode {
         }
     }
 
+    /// What a picture of `length` bytes needs: nothing if it has no header, as it won't be decoded then. `read` adds a
+    /// part of the picture to what was read before it into `beginning`.
+    pub(super) fn look_at(
+        &self,
+        length: usize,
+        beginning: &mut Vec<u8>,
+        mut read: impl FnMut(Range<usize>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<Needs> {
+        beginning.clear();
+        for limit in BEGINNINGS {
+            read(beginning.len()..limit.min(length), beginning)?;
+            match self.header(beginning) {
+                Ok(header) => return Ok(self.needs(&header)),
+                Err(NoHeader::CutOff) if limit < length => {}
+                Err(_) => break,
+            }
+        }
+        Ok(Needs::default())
+    }
+
     /// Decodes a picture into `output`, of as many bytes as the shape has elements. `memory` is rubbish before and
     /// after, and as long as [`work`](Self::work) says for what the picture needs. The error says why in words.
     pub(super) fn decode(
@@ -205,6 +233,13 @@ pub(super) struct Needs {
 }
 
 impl Needs {
+    /// All bytes that a sample needs, if its file of up to `file` bytes is read into memory.
+    pub(super) fn scratch_bytes(self, decode: &Decode, file: usize) -> usize {
+        let parts = [file, decode.work(self.pixels), self.elsewhere];
+        let sum = |sum: usize, &bytes| sum.saturating_add(bytes);
+        parts.iter().fold(decode.shape.elements(), sum)
+    }
+
     /// What is enough for both.
     pub(super) fn max(self, other: Self) -> Self {
         Self {

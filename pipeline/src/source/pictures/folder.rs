@@ -1,15 +1,13 @@
 //! Pictures in a folder, which has a sub-folder for each class.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::super::fingerprint::{self, add};
 use super::super::mapped_file::open_regular;
 use super::super::{Sample, Shape, Source, sample_error};
-use super::decode::{Decode, Needs};
-use super::header::NoHeader;
+use super::decode::{BEGINNING, Decode, Needs};
 use super::listing::{Entries, Listing, is_picture};
 use crate::error::{Error, Fault, Result, invalid, io_error};
 
@@ -36,16 +34,10 @@ use crate::error::{Error, Fault, Result, invalid, io_error};
 ///
 /// # let photos = tempfile::tempdir()?;
 /// # let photos = photos.path();
-/// # fn picture(grey: u8) -> Vec<u8> {
-/// #     let mut file = Vec::new();
-/// #     let mut writer = png::Encoder::new(&mut file, 8, 6).write_header().unwrap();
-/// #     writer.write_image_data(&[grey; 48]).unwrap();
-/// #     drop(writer);
-/// #     file
-/// # }
 /// # for (class, grey) in [("bear", 50), ("lynx", 200)] {
 /// #     std::fs::create_dir(photos.join(class))?;
-/// #     std::fs::write(photos.join(class).join("1.png"), picture(grey))?;
+/// #     let picture = image::GrayImage::from_pixel(8, 6, image::Luma([grey]));
+/// #     picture.save(photos.join(class).join("1.png"))?;
 /// # }
 /// let folder = ImageFolder::open(photos, Decode::rgb(32, 32))?;
 /// assert_eq!(folder.class_names(), ["bear", "lynx"]);
@@ -78,9 +70,6 @@ struct PictureFile {
     /// Bytes when the folder was opened; 0 if that is not known.
     length: u64,
 }
-
-/// As much of a file as is read to find its header; if it is not there, the next.
-const BEGINNINGS: [u64; 4] = [4 << 10, 64 << 10, 1 << 20, u64::MAX];
 
 impl ImageFolder {
     /// The pictures in the sub-folders of `root`, each of which is a class.
@@ -213,7 +202,12 @@ impl ImageFolder {
                 continue;
             };
             self.files[index].length = length;
-            self.longest = self.longest.max(usize::try_from(length).unwrap_or(0));
+            // What has no header won't be decoded, however long it is: its beginning is enough.
+            let part = match needs.pixels {
+                0 => length.min(BEGINNING),
+                _ => length,
+            };
+            self.longest = self.longest.max(usize::try_from(part).unwrap_or(0));
             self.needs = self.needs.max(needs);
         }
     }
@@ -239,7 +233,7 @@ impl ImageFolder {
         self.folders[self.files[index].folder as usize].1
     }
 
-    /// Reads the file of a sample into `memory`.
+    /// Reads the file of a sample into `memory`; as much as there is room for, if it has no header.
     fn read_file<'a>(&self, index: usize, path: &Path, memory: &'a mut [u8]) -> Result<&'a [u8]> {
         let _span = tracing::trace_span!(target: "feedline_pipeline", "open").entered();
         let length = self.files[index].length;
@@ -257,7 +251,8 @@ impl ImageFolder {
         if metadata.len() != length {
             return Err(changed(metadata.len()));
         }
-        let bytes = &mut memory[..length as usize];
+        let part = memory.len().min(length as usize);
+        let bytes = &mut memory[..part];
         file.read_exact(bytes).map_err(io_error("read it", path))?;
         Ok(bytes)
     }
@@ -311,24 +306,18 @@ fn malformed(
     }
 }
 
-/// The length of a file, and what its picture needs: nothing if it has no header, as it won't be decoded then.
+/// The length of a file, and what its picture needs.
 fn look_at(path: &Path, decode: &Decode, beginning: &mut Vec<u8>) -> Result<(u64, Needs)> {
     let mut file = open_regular(path)?;
     let length = file.metadata().map_err(io_error("read it", path))?.len();
-    beginning.clear();
-    for limit in BEGINNINGS {
-        let missing = limit.min(length) - beginning.len() as u64;
-        File::by_ref(&mut file)
-            .take(missing)
-            .read_to_end(beginning)
+    let known = usize::try_from(length).unwrap_or(usize::MAX);
+    let needs = decode.look_at(known, beginning, |part, beginning| {
+        let mut part = Read::by_ref(&mut file).take(part.len() as u64);
+        part.read_to_end(beginning)
             .map_err(io_error("read it", path))?;
-        match decode.header(beginning) {
-            Ok(header) => return Ok((length, decode.needs(&header))),
-            Err(NoHeader::CutOff) if limit < length => {}
-            Err(_) => break,
-        }
-    }
-    Ok((length, Needs::default()))
+        Ok(())
+    })?;
+    Ok((length, needs))
 }
 
 impl Source for ImageFolder {
@@ -381,15 +370,11 @@ impl Source for ImageFolder {
     /// for themselves, as follows from the pictures' headers. Not counted are the decoder's tables and a picture's
     /// metadata, up to some 100 KiB.
     fn scratch_bytes(&self) -> usize {
-        let work = self.decode.work(self.needs.pixels);
-        let bytes = [self.longest, work, self.needs.elsewhere];
-        bytes.iter().fold(self.shape().elements(), |sum, &bytes| {
-            sum.saturating_add(bytes)
-        })
+        self.needs.scratch_bytes(&self.decode, self.longest)
     }
 
-    /// Follows from what pictures become, the classes, and the names and lengths of all files, but not from when they
-    /// were written: a copy of a folder is the same data.
+    /// Follows from what pictures become, the classes, and the names and lengths of all files, and what is in 64 of
+    /// them; but not from when they were written: a copy of a folder is the same data.
     fn fingerprint(&self) -> Result<u64> {
         let mut hash = self.decode.numbers().into_iter().fold(0, add);
         for name in &self.class_names {
@@ -401,6 +386,10 @@ impl Source for ImageFolder {
             hash = fingerprint::add_bytes(hash, file.name.as_encoded_bytes());
             hash = add(hash, file.length);
         }
-        Ok(hash)
+        Ok(fingerprint::add_files(hash, self.len(), |index| {
+            let path = self.path(index);
+            let mut memory = vec![0; (self.files[index].length as usize).min(self.longest)];
+            Ok(self.read_file(index, &path, &mut memory)?.to_vec())
+        }))
     }
 }

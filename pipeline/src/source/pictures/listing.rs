@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Result, io_error};
 
 /// The endings of names of pictures. What is inside tells which format it is.
-const ENDINGS: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
+pub(super) const ENDINGS: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
 
 /// The pictures of one class.
 #[derive(Debug, Default)]
