@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Other loaders on the workloads of `cargo bench --bench throughput`, which runs this file; one line for each figure:
-workload, system, images per second, with tabs between them.
+workload, system, images per second, images per second of processor time (of all processes), with tabs between them.
 
 CIFAR-10's and MNIST's training sets, full shuffle, batches of 128, the last incomplete one dropped:
   normalize  u8 -> f32, (x/255 - mean)/std
@@ -8,18 +8,24 @@ CIFAR-10's and MNIST's training sets, full shuffle, batches of 128, the last inc
   lab        random 24x24 crop, flip, brightness +-63/255, contrast 0.2..1.8, per-image standardization
   u8         the bytes as they are
   mnist      normalize, on MNIST
-One epoch to warm up, then EPOCHS timed. Data are in memory before the clock starts.
+A folder of JPEGs with a sub-folder for each class (--photographs), full shuffle, batches of 64:
+  photographs  decoded, resized to 224x224, zero-pad 8, random 224x224 crop, flip, normalize
+One epoch to warm up, then EPOCHS timed. Data are in memory before the clock starts; JPEGs in the system's page cache.
 
-    python loaders.py --system tf|torch|grain|ffcv [--workers 2] [--only normalize,lab] DIR
+    python loaders.py --system tf|torch|grain|ffcv [--workers 2] [--only normalize,lab] [--photographs DIR] [DIR]
 
 Each system in an environment of its own; benches/README.md says how to make them.
 """
-import argparse, glob, gzip, os, tarfile, time
+import argparse, glob, gzip, multiprocessing, os, tarfile, time
 import numpy as np
 
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 STD = np.array([0.2470, 0.2435, 0.2616], np.float32)
 BATCH, EPOCHS = 128, 3
+# Of photographs: as is usual for them.
+PHOTO_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+PHOTO_STD = np.array([0.229, 0.224, 0.225], np.float32)
+PHOTO_BATCH, SIDE, PADDING = 64, 224, 8
 ONLY = None
 
 
@@ -45,16 +51,27 @@ def read_mnist(folder):
             idx("train-labels-idx1-ubyte", 8).astype(np.int64))
 
 
-def clock(name, workload, make_epoch):
+def cpu():
+    """Seconds of processor time of this process and of the workers that it started."""
+    seconds = time.process_time()
+    for child in multiprocessing.active_children():
+        with open(f"/proc/{child.pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
+def clock(name, workload, make_epoch, batch=BATCH):
     if ONLY and workload not in ONLY:
         return
     for _ in make_epoch():
         pass
-    n, t = 0, time.perf_counter()
+    n, t, c = 0, time.perf_counter(), cpu()
     for _ in range(EPOCHS):
         for b in make_epoch():
-            n += BATCH
-    print(workload, name, round(n / (time.perf_counter() - t)), sep="\t", flush=True)
+            n += batch
+    t, c = time.perf_counter() - t, cpu() - c
+    print(workload, name, round(n / t), round(n / c), sep="\t", flush=True)
 
 
 def run_torch(x, y, workers, mnist):
@@ -215,14 +232,80 @@ def run_ffcv(x, y, workers, mnist):
             clock(f"ffcv, {workers} workers", name, lambda: iter(dl))
 
 
+def torch_photographs(folder, workers):
+    import torch
+    from torch.utils.data import DataLoader
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
+
+    transform = v2.Compose([
+        v2.ToImage(), v2.Resize((SIDE, SIDE)), v2.RandomCrop(SIDE, padding=PADDING), v2.RandomHorizontalFlip(),
+        v2.ToDtype(torch.float32, scale=True), v2.Normalize(PHOTO_MEAN.tolist(), PHOTO_STD.tolist()),
+    ])
+    dl = DataLoader(ImageFolder(folder, transform), PHOTO_BATCH, shuffle=True, drop_last=True, num_workers=workers,
+                    persistent_workers=workers > 0)
+    clock(f"torch DataLoader, {workers} workers", "photographs", lambda: iter(dl), PHOTO_BATCH)
+
+
+def labelled_files(folder):
+    classes = sorted(os.listdir(folder))
+    files = [(f, label) for label, c in enumerate(classes) for f in sorted(glob.glob(os.path.join(folder, c, "*.jpg")))]
+    return [f for f, _ in files], [label for _, label in files]
+
+
+def tf_photographs(folder, workers):
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    import tensorflow as tf
+
+    AUTO = tf.data.AUTOTUNE
+    files, labels = labelled_files(folder)
+
+    def load(f, label):
+        im = tf.io.decode_jpeg(tf.io.read_file(f), channels=3)
+        im = tf.image.resize(im, (SIDE, SIDE))
+        im = tf.image.resize_with_crop_or_pad(im, SIDE + 2 * PADDING, SIDE + 2 * PADDING)
+        im = tf.image.random_flip_left_right(tf.image.random_crop(im, (SIDE, SIDE, 3)))
+        return (im / 255.0 - PHOTO_MEAN) / PHOTO_STD, label
+
+    ds = tf.data.Dataset.from_tensor_slices((files, labels)).shuffle(len(files))
+    ds = ds.map(load, AUTO).batch(PHOTO_BATCH, drop_remainder=True).prefetch(AUTO)
+    clock("tf.data map->batch", "photographs", lambda: ds, PHOTO_BATCH)
+
+
+def grain_photographs(folder, workers):
+    import grain
+    from PIL import Image
+
+    files, labels = labelled_files(folder)
+
+    class Load(grain.transforms.RandomMap):
+        def random_map(self, i, rng):
+            with Image.open(files[i]) as im:
+                im = np.asarray(im.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+            im = np.pad(im, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)))
+            y, x = rng.integers(0, 2 * PADDING + 1, 2)
+            im = im[y:y + SIDE, x:x + SIDE]
+            im = im[:, ::-1] if rng.random() < 0.5 else im
+            return {"x": (im.astype(np.float32) / 255 - PHOTO_MEAN) / PHOTO_STD, "y": labels[i]}
+
+    ds = grain.MapDataset.range(len(files)).seed(1).shuffle().random_map(Load())
+    clock("grain threads", "photographs", lambda: iter(ds.batch(PHOTO_BATCH, drop_remainder=True).to_iter_dataset()),
+          PHOTO_BATCH)
+
+
 if __name__ == "__main__":
     a = argparse.ArgumentParser()
     a.add_argument("--system", required=True)
     a.add_argument("--workers", type=int, default=2)
     a.add_argument("--only", help="workloads, with commas between them")
-    a.add_argument("dir")
+    a.add_argument("--photographs", help="folder of JPEGs")
+    a.add_argument("dir", nargs="?", help="folder with CIFAR-10 and MNIST")
     a = a.parse_args()
     ONLY = a.only.split(",") if a.only else None
-    x, y = read_cifar(a.dir)
-    run = {"torch": run_torch, "tf": run_tf, "grain": run_grain, "ffcv": run_ffcv}[a.system]
-    run(x, y, a.workers, read_mnist(a.dir))
+    if a.dir:
+        x, y = read_cifar(a.dir)
+        run = {"torch": run_torch, "tf": run_tf, "grain": run_grain, "ffcv": run_ffcv}[a.system]
+        run(x, y, a.workers, read_mnist(a.dir))
+    photographs = {"torch": torch_photographs, "tf": tf_photographs, "grain": grain_photographs}
+    if a.photographs and a.system in photographs:
+        photographs[a.system](a.photographs, a.workers)

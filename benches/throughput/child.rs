@@ -2,7 +2,6 @@
 //! there for the next.
 
 use std::error::Error;
-use std::path::Path;
 use std::process::Command;
 
 use clap::ValueEnum;
@@ -10,7 +9,7 @@ use clap::ValueEnum;
 use crate::Arguments;
 use crate::common::process::output;
 use crate::measure::{self, Figures, Row};
-use crate::workload::{Values, Workload};
+use crate::workload::{Folders, Values, Workload};
 
 /// What a child measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,7 +47,7 @@ impl System {
 pub(crate) fn run(
     workload: &Workload,
     arguments: &Arguments,
-    data: Option<&Path>,
+    folders: Folders<'_>,
 ) -> Result<Vec<Row>, Box<dyn Error>> {
     let mut rows = Vec::new();
     for system in System::ALL {
@@ -61,14 +60,18 @@ pub(crate) fn run(
             .args(["--measure", workload.name, "--as", value.get_name()])
             .args(["--workers", &arguments.workers.to_string()])
             .args(["--epochs", &arguments.epochs.to_string()]);
-        if let Some(data) = data {
-            command.arg("--data").arg(data);
+        if let Some(sets) = folders.sets {
+            command.arg("--data").arg(sets);
+        }
+        if let Some(photographs) = folders.photographs {
+            command.arg("--photographs").arg(photographs);
         }
         let figures = Figures::parse(&output(&mut command)?)?;
         rows.push(Row {
             workload: workload.name.into(),
             system: system.name().into(),
             samples_per_second: figures.samples_per_second,
+            samples_per_core_second: figures.samples_per_core_second,
             own: figures.own,
         });
     }
@@ -80,9 +83,9 @@ pub(crate) fn measure(
     workload: &Workload,
     system: System,
     arguments: &Arguments,
-    data: Option<&Path>,
+    folders: Folders<'_>,
 ) -> Result<(), Box<dyn Error>> {
-    let source = workload.source(data)?;
+    let source = workload.source(folders)?;
     let (workers, epochs) = (arguments.workers, arguments.epochs);
     let figures = match system {
         System::Limit => measure::limit(workload, &source, workers, epochs)?,

@@ -15,6 +15,7 @@ mod limit;
 mod machine;
 mod measure;
 mod peers;
+mod photographs;
 mod picture;
 mod report;
 mod workload;
@@ -25,7 +26,7 @@ use clap::Parser;
 
 use child::System;
 use measure::Row;
-use workload::Workload;
+use workload::{Folders, Workload};
 
 #[global_allocator]
 static ALLOCATOR: machine::Counting = machine::Counting;
@@ -54,6 +55,9 @@ struct Arguments {
     /// Only these workloads, with commas between them
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
+    /// The folder of JPEG files
+    #[arg(long, hide = true)]
+    photographs: Option<PathBuf>,
     /// What a child measures, and as what
     #[arg(long, hide = true, requires = "system")]
     measure: Option<String>,
@@ -70,27 +74,38 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .data
         .clone()
         .or_else(|| std::env::var_os("FEEDLINE_DATA").map(PathBuf::from));
-    let data = data.as_deref();
+    let folders = Folders {
+        sets: data.as_deref(),
+        photographs: arguments.photographs.as_deref(),
+    };
     if let (Some(name), Some(system)) = (&arguments.measure, arguments.system) {
         let workloads = choose(std::slice::from_ref(name))?;
-        return child::measure(&workloads[0], system, &arguments, data);
+        return child::measure(&workloads[0], system, &arguments, folders);
     }
     let workloads = choose(&arguments.only)?;
+    let photographs = match workloads.iter().any(Workload::reads_photographs) {
+        true => Some(photographs::create(env!("CARGO_TARGET_TMPDIR").as_ref())?),
+        false => None,
+    };
+    let folders = Folders {
+        photographs: photographs.as_ref().map(|folder| folder.path()),
+        ..folders
+    };
     let mut rows = Vec::new();
     for round in 0..arguments.rounds {
         eprintln!("round {} of {}", round + 1, arguments.rounds);
         for workload in &workloads {
-            rows.extend(child::run(workload, &arguments, data)?);
+            rows.extend(child::run(workload, &arguments, folders)?);
         }
-        if let (Some(peers), Some(data)) = (&arguments.peers, data) {
-            rows.extend(peers::run(peers, data, arguments.workers, &workloads)?);
+        if let Some(peers) = &arguments.peers {
+            rows.extend(peers::run(peers, folders, arguments.workers, &workloads)?);
         }
     }
     let overhead = measure::overhead(arguments.workers)?;
     let table = report::Table::new(rows, overhead);
     println!("{table}");
     if let Some(out) = &arguments.out {
-        table.write(out, &machine::describe(&arguments, data.is_some()))?;
+        table.write(out, &machine::describe(&arguments, folders.sets.is_some()))?;
         eprintln!("written to {}", out.display());
     }
     Ok(())

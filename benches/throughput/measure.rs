@@ -24,13 +24,14 @@ pub(crate) struct Row {
     pub(crate) workload: String,
     pub(crate) system: String,
     pub(crate) samples_per_second: f64,
+    /// For each second of processor time.
+    pub(crate) samples_per_core_second: Option<f64>,
     /// What only our own loader is asked.
     pub(crate) own: Option<Own>,
 }
 
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Own {
-    pub(crate) samples_per_core_second: f64,
     /// How long the consumer waited for a batch, in microseconds.
     pub(crate) wait_p50: f64,
     pub(crate) wait_p99: f64,
@@ -51,15 +52,16 @@ pub(crate) struct Own {
 /// What a child measured, which it prints as a line of numbers with tabs between them.
 pub(crate) struct Figures {
     pub(crate) samples_per_second: f64,
+    pub(crate) samples_per_core_second: Option<f64>,
     pub(crate) own: Option<Own>,
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.samples_per_second)?;
-        if let Some(own) = &self.own {
+        if let (Some(per_core), Some(own)) = (self.samples_per_core_second, &self.own) {
             let figures = [
-                own.samples_per_core_second,
+                per_core,
                 own.wait_p50,
                 own.wait_p99,
                 own.first_batch,
@@ -85,7 +87,7 @@ impl Figures {
         let own = match figures[1..] {
             [] => None,
             [
-                samples_per_core_second,
+                _,
                 wait_p50,
                 wait_p99,
                 first_batch,
@@ -96,7 +98,6 @@ impl Figures {
                 budget,
                 allocations_per_batch,
             ] => Some(Own {
-                samples_per_core_second,
                 wait_p50,
                 wait_p99,
                 first_batch,
@@ -111,6 +112,7 @@ impl Figures {
         };
         Ok(Self {
             samples_per_second: figures[0],
+            samples_per_core_second: figures.get(1).copied(),
             own,
         })
     }
@@ -138,6 +140,7 @@ pub(crate) fn limit(
     };
     Ok(Figures {
         samples_per_second: limit.samples_per_second(plain),
+        samples_per_core_second: None,
         own: None,
     })
 }
@@ -212,7 +215,6 @@ fn loader<K: Sink>(
     waits.sort_by(f64::total_cmp);
     let percentile = |share: f64| waits[(share * (waits.len() - 1) as f64) as usize];
     let own = Own {
-        samples_per_core_second: samples / cpu.max(1e-9),
         wait_p50: percentile(0.5),
         wait_p99: percentile(0.99),
         first_batch,
@@ -225,6 +227,7 @@ fn loader<K: Sink>(
     };
     Ok(Figures {
         samples_per_second: samples / elapsed,
+        samples_per_core_second: Some(samples / cpu.max(1e-9)),
         own: Some(own),
     })
 }

@@ -31,8 +31,14 @@ impl Table {
             };
             rows.push(Row {
                 samples_per_second: median(same().map(|row| row.samples_per_second).collect()),
+                samples_per_core_second: row.samples_per_core_second.map(|_| {
+                    median(
+                        same()
+                            .filter_map(|row| row.samples_per_core_second)
+                            .collect(),
+                    )
+                }),
                 own: row.own.map(|first| Own {
-                    samples_per_core_second: own(|own| own.samples_per_core_second),
                     wait_p50: own(|own| own.wait_p50),
                     wait_p99: own(|own| own.wait_p99),
                     first_batch: own(|own| own.first_batch),
@@ -83,18 +89,20 @@ impl Table {
         for row in &self.rows {
             let _ = write!(
                 text,
-                "{},\"{}\",{:.0},{:.3}",
+                "{},\"{}\",{:.0},{:.3},",
                 row.workload,
                 row.system,
                 row.samples_per_second,
                 self.ratio(row)
             );
+            if let Some(per_core) = row.samples_per_core_second {
+                let _ = write!(text, "{per_core:.0}");
+            }
             match &row.own {
                 Some(own) => {
                     let _ = writeln!(
                         text,
-                        ",{:.0},{:.1},{:.1},{:.2},{},{},{},{},{},{:.3}",
-                        own.samples_per_core_second,
+                        ",{:.1},{:.1},{:.2},{},{},{},{},{},{:.3}",
                         own.wait_p50,
                         own.wait_p99,
                         own.first_batch,
@@ -106,7 +114,7 @@ impl Table {
                         own.allocations_per_batch
                     );
                 }
-                None => text.push_str(",,,,,,,,,,\n"),
+                None => text.push_str(",,,,,,,,,\n"),
             }
         }
         let _ = writeln!(
@@ -150,13 +158,15 @@ impl fmt::Display for Table {
                 row.samples_per_second,
                 self.ratio(row)
             )?;
+            if let Some(per_core) = row.samples_per_core_second {
+                write!(f, " {per_core:>10.0}")?;
+            }
             if let Some(own) = &row.own {
                 let mebibytes = |bytes: f64| bytes / f64::from(1 << 20);
                 let memory = format!("{:.1}/{:.1}", mebibytes(own.peak), mebibytes(own.planned));
                 write!(
                     f,
-                    " {:>10.0} {:>8.1} {:>8.1} {:>8.2} {:>5} {:>13} {:>6.0} {:>7.2}",
-                    own.samples_per_core_second,
+                    " {:>8.1} {:>8.1} {:>8.2} {:>5} {:>13} {:>6.0} {:>7.2}",
                     own.wait_p50,
                     own.wait_p99,
                     own.first_batch,

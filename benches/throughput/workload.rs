@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use feedline_pipeline::dataset::{Cifar10, Mnist};
 use feedline_pipeline::loader::{DEFAULT_MEMORY_BUDGET, LoaderBuilder};
-use feedline_pipeline::source::InMemory;
+use feedline_pipeline::source::{Decode, ImageFolder, InMemory};
 use feedline_pipeline::{Loader, Random, Result, Shape, Source, Transform};
 
 /// Samples in a batch, where nothing else is said; that of the other loaders, too.
 pub(crate) const BATCH_SIZE: usize = 128;
+
+/// The same for photographs.
+const PHOTOGRAPHS_BATCH_SIZE: usize = 64;
 
 /// The type of a batch's values.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,16 @@ pub(crate) enum Values {
 enum Data {
     Cifar,
     Mnist,
+    /// JPEG files, which are generated.
+    Photographs,
+}
+
+/// Where data are.
+#[derive(Clone, Copy)]
+pub(crate) struct Folders<'a> {
+    /// CIFAR-10 and MNIST; `None` for noise.
+    pub(crate) sets: Option<&'a Path>,
+    pub(crate) photographs: Option<&'a Path>,
 }
 
 /// What the limit's plain loop does to values.
@@ -51,7 +64,7 @@ pub(crate) struct Workload {
     pub(crate) plain: Option<Plain>,
 }
 
-/// CIFAR-10's and MNIST's training sets, shuffled.
+/// CIFAR-10's and MNIST's training sets, and JPEG files; all shuffled.
 pub(crate) fn all() -> Vec<Workload> {
     let (mean, std) = (Cifar10::MEAN, Cifar10::STANDARD_DEVIATION);
     let normalize = |transform: Transform| transform.scale().normalize(mean, std);
@@ -151,27 +164,56 @@ pub(crate) fn all() -> Vec<Workload> {
                 Values::F32,
             )
         },
+        Workload {
+            data: Data::Photographs,
+            batch_size: PHOTOGRAPHS_BATCH_SIZE,
+            budget: 256 << 20,
+            ..cifar(
+                "photographs",
+                "JPEG files of 300 x 300, to 224 x 224, cropped, flipped, normalized",
+                Transform::new()
+                    .random_crop(224, 224, 8)
+                    .random_flip()
+                    .scale()
+                    .normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+                Values::F32,
+            )
+        },
     ]
 }
 
 impl Workload {
     /// The samples: those in the folder, or noise of the same shape and number.
-    pub(crate) fn source(&self, folder: Option<&Path>) -> Result<Arc<dyn Source>> {
-        match (self.data, folder) {
+    pub(crate) fn source(&self, folders: Folders<'_>) -> Result<Arc<dyn Source>> {
+        match (self.data, folders.sets) {
             (Data::Cifar, Some(folder)) => Ok(Cifar10::open(folder)?.train),
             (Data::Mnist, Some(folder)) => Ok(Mnist::open(folder)?.train),
             (Data::Cifar, None) => noise(Shape::new(3, 32, 32), 50_000),
             (Data::Mnist, None) => noise(Shape::new(1, 28, 28), 60_000),
+            (Data::Photographs, _) => {
+                let folder = folders.photographs.unwrap_or(Path::new("."));
+                Ok(Arc::new(ImageFolder::open(folder, Decode::rgb(224, 224))?))
+            }
         }
     }
 
-    /// A loader of `source`, as buffers of `f32`.
+    pub(crate) fn reads_photographs(&self) -> bool {
+        matches!(self.data, Data::Photographs)
+    }
+
+    /// Whether other loaders are measured, too.
+    pub(crate) fn has_peers(&self) -> bool {
+        self.batch_size == BATCH_SIZE || self.reads_photographs()
+    }
+
+    /// A loader of `source`, as buffers of `f32`. Nothing is tuned, so that the limit's buffers are as many as its.
     pub(crate) fn loader(&self, source: &Arc<dyn Source>, workers: usize) -> LoaderBuilder {
         Loader::builder(Arc::clone(source))
             .batch_size(self.batch_size)
             .shuffle(true)
             .seed(1)
             .workers(workers)
+            .prefetch(2 * workers)
             .memory_budget(self.budget)
             .transform(self.transform.clone())
     }
