@@ -85,6 +85,30 @@ fn batches_are_the_same_while_workers_come_and_go() {
 }
 
 #[test]
+fn a_consumer_that_holds_many_batches_gets_more_before_it_has_to_give_one_back() {
+    let builder = builder().stall_timeout(10 * MILLISECOND);
+    let mut loader = builder.clone().build().unwrap();
+    let plan = loader.plan().clone();
+    assert!(plan.slots > plan.initial_slots);
+    let mut batches = loader.epoch(0);
+    let kept: Vec<_> = batches
+        .by_ref()
+        .take(plan.slots)
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(
+        (kept.len(), batches.stats().slots),
+        (plan.slots, plan.slots)
+    );
+    let error = batches.next().unwrap().unwrap_err();
+    assert!(matches!(error, Error::SlotsHeld { .. }), "{error}");
+    // What was asked for stays.
+    let mut loader = builder.prefetch(1).build().unwrap();
+    let kept: Vec<_> = loader.epoch(0).collect();
+    assert_eq!(kept.iter().filter(|batch| batch.is_ok()).count(), 2);
+}
+
+#[test]
 fn a_share_that_is_none_is_refused() {
     for share in [0.0, -1.0, 1.01, f64::NAN, f64::INFINITY] {
         let error = builder().cpu_share(share).build().unwrap_err();
