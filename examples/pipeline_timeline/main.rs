@@ -44,13 +44,13 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value = "2")]
     epochs: NonZeroU64,
     /// Epochs of the second experiment
-    #[arg(long, value_name = "N", default_value = "12")]
+    #[arg(long, value_name = "N", default_value = "16")]
     picture_epochs: NonZeroU64,
     /// PNG files to train on in the second experiment
     #[arg(long, value_name = "N", default_value = "384")]
     pictures: NonZeroUsize,
     /// Pixels of each side of a PNG file
-    #[arg(long, value_name = "N", default_value = "320")]
+    #[arg(long, value_name = "N", default_value = "512")]
     side: NonZeroU32,
     /// Run each pipeline so often, in turn; medians are shown
     #[arg(long, value_name = "N", default_value = "1")]
