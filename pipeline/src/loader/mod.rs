@@ -15,7 +15,7 @@
 //! | the consumer waits 3 % of its time at most | nothing, or gives back a worker that it had added and that isn't needed |
 //! | it waits, and the workers are busy four fifths of their time | doubles the workers, as far as the processor time that they use leaves room: workers that compute stay as many as there are processors, and those that wait for a disk become many |
 //! | it waits, and so do the workers, for something to fill | doubles the batches, as far as the budget goes: for consumers that take many at once, and samples of which some take far longer than others |
-//! | what it changed last made nothing faster, by 4 % or half of what was to be gained | takes that back, and doesn't try it again for the next 30 looks |
+//! | the workers that it added made nothing faster, by 4 % or half of what was to be gained; the batches that it added made things slower | takes that back, and doesn't try it again for the next 4 looks, then 8, then 16, then 32 |
 //! | the workers use more processor time than their share | has fewer workers, at once |
 //!
 //! [`Loader::stats`] says where it stands; its decisions are events of the crate

@@ -7,7 +7,7 @@
 //! | workers take more than their share of the processors | fewer workers, at once |
 //! | the consumer waits, and the workers are busy | twice as many workers, as far as the share of the processors goes |
 //! | the consumer waits, and the workers have nothing to fill | twice as many batches ahead, as far as the budget goes |
-//! | what it last changed has made nothing faster | takes that back, and leaves it for a while |
+//! | more workers have made nothing faster, or more batches something slower | takes that back, and leaves it for a while |
 //! | the consumer doesn't wait | gives back a worker that isn't needed |
 //!
 //! It only ever sees durations, so that it can be tried out on models of loaders.
@@ -23,14 +23,17 @@ const STARVED: f64 = 0.03;
 /// Workers that are busy for so much of their time are what the consumer waits for.
 const BUSY: f64 = 0.8;
 
-/// By how much a change must make things faster to be kept, unless there is less than twice as much to gain.
+/// By how much more workers must make things faster to be kept, unless there is less than twice as much to gain; and how much
+/// slower more batches ahead may seem: they take nothing but memory that was granted, and consumers that take many at once make
+/// looks differ.
 const GAIN: f64 = 0.04;
 
 /// How far above its share the workers' processor time may be measured before there are fewer of them.
 const TOLERANCE: f64 = 1.1;
 
-/// For how many looks what was in vain is not tried again.
-const REST: u32 = 30;
+/// For how many looks what was in vain is not tried again: the first time, as looks may deceive, and at the most.
+const SHORT_REST: u32 = 4;
+const LONG_REST: u32 = 32;
 
 /// So many workers too many are given back, one a look.
 const SPARE: f64 = 1.5;
@@ -71,8 +74,18 @@ struct Knob {
     now: usize,
     first: usize,
     most: usize,
-    /// For how many looks it stays where it is.
+    /// For how many looks it stays where it is,
     rest: u32,
+    /// and for how many the next time.
+    next_rest: u32,
+}
+
+impl Knob {
+    /// Stays where it is for a while, each time longer.
+    fn rest(&mut self) {
+        self.rest = self.next_rest;
+        self.next_rest = (2 * self.next_rest).min(LONG_REST);
+    }
 }
 
 /// A change that must prove itself.
@@ -115,6 +128,7 @@ impl Tuner {
             first: bounds.first,
             most: bounds.most,
             rest: 0,
+            next_rest: SHORT_REST,
         };
         Self {
             workers: knob(workers),
@@ -168,19 +182,20 @@ impl Tuner {
             if fair.max(1) < self.workers.now {
                 self.trial = None;
                 self.workers.now = fair.max(1);
-                self.workers.rest = REST;
+                self.workers.rest();
                 return Some("the workers took more than their share of the processors");
             }
         }
-        if let Some(trial) = self.trial.take()
-            && rate < trial.worth
-        {
-            self.set(trial.from);
-            self.knob(trial.of).rest = REST;
-            return Some(match trial.of {
-                Which::Workers => "more workers made nothing faster",
-                Which::Slots => "more batches ahead made nothing faster",
-            });
+        if let Some(trial) = self.trial.take() {
+            if rate < trial.worth {
+                self.set(trial.from);
+                self.knob(trial.of).rest();
+                return Some(match trial.of {
+                    Which::Workers => "more workers made nothing faster",
+                    Which::Slots => "more batches ahead made things slower",
+                });
+            }
+            self.knob(trial.of).next_rest = SHORT_REST;
         }
         if waiting <= STARVED {
             let needed = (busy * SPARE).ceil() as usize;
@@ -196,13 +211,17 @@ impl Tuner {
         } else {
             [Which::Slots, Which::Workers]
         };
-        let worth = rate * (1.0 + GAIN.min(waiting / 2.0));
+        let worth = |of| match of {
+            Which::Workers => rate * (1.0 + GAIN.min(waiting / 2.0)),
+            Which::Slots => rate * (1.0 - GAIN),
+        };
         for of in order {
             let (from, to) = (self.setting(), self.more(of, used));
             if self.knob(of).rest > 0 || to == from {
                 continue;
             }
             self.set(to);
+            let worth = worth(of);
             self.trial = Some(Trial { of, from, worth });
             return Some(match of {
                 Which::Workers => "the consumer waits for busy workers",
