@@ -74,6 +74,9 @@ pub struct Preprocessing {
     pub train: Transform,
     /// To test on them, and to predict them.
     pub test: Transform,
+    /// Whether pictures that are predicted are cropped, as [`Recipe::cropped`] says.
+    #[serde(default)]
+    pub cropped: bool,
 }
 
 impl PartialEq for Preprocessing {
@@ -87,7 +90,6 @@ impl Config {
     /// The settings of a run of `recipe` on `dataset`.
     pub(crate) fn new(dataset: &Dataset, recipe: &Recipe, seed: u64, replicas: String) -> Self {
         let shape = dataset.train.shape();
-        let names = dataset.class_names.iter();
         let argument = |own: std::ffi::OsString| own.to_string_lossy().into_owned();
         Self {
             versions: Versions {
@@ -97,15 +99,16 @@ impl Config {
             },
             model: recipe.network.clone(),
             data: Data {
-                name: dataset.name.into(),
+                name: dataset.name.to_string(),
                 train: dataset.train.len(),
                 test: dataset.test.len(),
                 shape: [shape.channels, shape.height, shape.width],
-                classes: names.map(|name| (*name).to_owned()).collect(),
+                classes: dataset.class_names.clone(),
             },
             preprocessing: Preprocessing {
                 train: recipe.train.clone(),
                 test: recipe.test.clone(),
+                cropped: recipe.cropped,
             },
             seed,
             checkpoints: None,

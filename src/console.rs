@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
+use feedline_trainer::fit::beside_progress;
 use feedline_trainer::launch::Launch;
 
 use crate::{Error, Result};
@@ -53,14 +54,15 @@ pub fn is_first() -> bool {
     other_processes().is_none_or(|own| own.process() == 0)
 }
 
-/// Prints a line on standard error, after this process's number if there are others. Nothing can be done where nobody listens.
+/// Prints a line on standard error, after this process's number if there are others, and above the progress of training if
+/// that is shown. Nothing can be done where nobody listens.
 pub fn say(text: impl Display) {
     // At once, so that lines of several processes do not mix.
     let line = match other_processes() {
         Some(own) => format!("[process {}] {text}\n", own.process()),
         None => format!("{text}\n"),
     };
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    let _ = beside_progress(|| std::io::stderr().lock().write_all(line.as_bytes()));
 }
 
 /// What a launcher says of this process, if it started others, too.

@@ -1,14 +1,17 @@
 //! The data sets by name.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use feedline_pipeline::Shape;
 use feedline_pipeline::dataset::{
     Cifar10, Cifar100, Cifar100Labels, Dataset, FashionMnist, Generated, Mnist,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::own::Kind;
 use crate::{Error, Result};
 
 /// Pictures of the generated set, to train on and to test on, where nothing else is said: few, for machines that just want to
@@ -43,6 +46,14 @@ impl DataName {
         let letters = |text: &str| text.to_lowercase().replace('-', "");
         let mut names = Self::value_variants().iter().copied();
         names.find(|own| letters(&own.name()) == letters(title))
+    }
+
+    /// The shape of its pictures.
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::Mnist | Self::FashionMnist => Shape::new(1, 28, 28),
+            Self::Cifar10 | Self::Cifar100 | Self::Generated => Shape::new(3, 32, 32),
+        }
     }
 
     /// Opens the set from a folder, extracted or as its authors' archives.
@@ -80,12 +91,14 @@ impl DataName {
 ///
 /// ```
 /// use feedline::data::{Choice, DataName};
+/// use feedline::own::Kind;
 ///
 /// let choice = |text: &str| text.parse::<Choice>();
 /// assert_eq!(choice("mnist")?, Choice::Named(DataName::Mnist));
 /// assert_eq!(choice("mnist=pictures")?, Choice::In(DataName::Mnist, "pictures".into()));
 /// assert_eq!(choice("pictures")?, Choice::Folder("pictures".into()));
 /// assert_eq!(choice("generated=300")?, Choice::Generated(300));
+/// assert_eq!(choice("images=photos")?, Choice::Own(Kind::Images, "photos".into()));
 /// # Ok::<(), feedline::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +109,8 @@ pub enum Choice {
     In(DataName, PathBuf),
     /// A folder, with whatever set the network is for.
     Folder(PathBuf),
+    /// A folder with pictures of the user's own.
+    Own(Kind, PathBuf),
     /// Generated pictures, so many to train on, and a fifth as many to test on.
     Generated(usize),
 }
@@ -122,12 +137,20 @@ impl FromStr for Choice {
                 ))),
             },
             Some(name) => Ok(Self::In(name, after.into())),
-            None => Ok(Self::Folder(text.into())),
+            None => Ok(Self::own(text.as_ref()).unwrap_or(Self::Folder(text.into()))),
         }
     }
 }
 
 impl Choice {
+    /// A folder of the user's own, if that is what it says: `images=DIR` or `npy=DIR`.
+    pub fn own(text: &OsStr) -> Option<Self> {
+        Kind::ALL.into_iter().find_map(|kind| {
+            let folder = after(text, &format!("{}=", kind.name()))?;
+            Some(Self::Own(kind, folder.into()))
+        })
+    }
+
     /// As text is parsed; a folder's name need be no Unicode.
     ///
     /// # Errors
@@ -137,34 +160,37 @@ impl Choice {
         if let Some(text) = path.to_str() {
             return text.parse();
         }
-        #[cfg(unix)]
-        {
-            use std::ffi::OsStr;
-            use std::os::unix::ffi::OsStrExt;
-            for name in DataName::value_variants() {
-                let start = format!("{}=", name.name());
-                let folder = path.as_os_str().as_bytes().strip_prefix(start.as_bytes());
-                if let Some(folder) = folder {
-                    if *name == DataName::Generated {
-                        // It has a number, not a folder: refused in words.
-                        return path.to_string_lossy().parse();
-                    }
-                    return Ok(Self::In(*name, OsStr::from_bytes(folder).into()));
+        if let Some(own) = Self::own(path.as_os_str()) {
+            return Ok(own);
+        }
+        for name in DataName::value_variants() {
+            let folder = after(path.as_os_str(), &format!("{}=", name.name()));
+            if let Some(folder) = folder {
+                if *name == DataName::Generated {
+                    // It has a number, not a folder: refused in words.
+                    return path.to_string_lossy().parse();
                 }
+                return Ok(Self::In(*name, folder.into()));
             }
         }
         Ok(Self::Folder(path.to_owned()))
     }
 
-    /// Opens the set; `usual` says which one a folder is looked through for, and `folder` where a set lies that has only a
+    /// Opens the set; `usual` says which one a folder is looked through for, and of what shape pictures of the user's own
+    /// shall be, and `folder` where a set lies that has only a
     /// name. With `download` it is fetched if it isn't there.
     ///
     /// # Errors
     ///
-    /// As [`DataName::open`] and [`DataName::download`].
+    /// As [`DataName::open`], [`DataName::download`] and [`Kind::open`].
     pub fn open(&self, usual: DataName, folder: &Path, download: bool) -> Result<Dataset> {
         let (name, folder) = match self {
             Self::Generated(samples) => return Ok(Generated::open(*samples, samples / 5)?),
+            Self::Own(..) if download => {
+                let reason = "pictures of your own lie where you say; there is nothing to fetch";
+                return Err(Error::Usage(reason.into()));
+            }
+            Self::Own(kind, folder) => return kind.open(folder, usual.shape()),
             Self::Named(name) => (*name, folder),
             Self::In(name, folder) => (*name, folder.as_path()),
             Self::Folder(folder) => (usual, folder.as_path()),
@@ -174,4 +200,16 @@ impl Choice {
             false => name.open(folder),
         }
     }
+}
+
+/// What follows behind `start`. A folder's name need be no Unicode.
+fn after<'a>(text: &'a OsStr, start: &str) -> Option<&'a OsStr> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let rest = text.as_bytes().strip_prefix(start.as_bytes())?;
+        Some(OsStr::from_bytes(rest))
+    }
+    #[cfg(not(unix))]
+    Some(OsStr::new(text.to_str()?.strip_prefix(start)?))
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use feedline::data::DataName;
-use feedline::{Error, Result, say};
+use feedline::{Error, Result, Watching, say};
 
 use commands::{Output, bench, completions, data, export, predict, report, train};
 
@@ -71,6 +71,11 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command, output: &Output) -> Result<()> {
+    // Those that have options for it begin themselves.
+    let _watch = match command {
+        Command::Train(_) | Command::Bench(_) => None,
+        _ => Some(Watching::default().begin(false)?),
+    };
     match command {
         Command::Data(own) => own.run(output),
         Command::Train(own) => own.run(output),

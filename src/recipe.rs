@@ -11,6 +11,7 @@ use feedline_trainer::{Error, Result, models};
 use serde::{Deserialize, Serialize};
 
 use crate::numbers::at_least_one;
+use crate::own::Kind;
 use crate::training::ScheduleName;
 
 /// The classes of the sets in MNIST's format.
@@ -95,6 +96,9 @@ pub struct Recipe {
     pub train: Transform,
     /// What is done to pictures to test on, and to those that are predicted.
     pub test: Transform,
+    /// Whether what goes beyond the network's proportions is cut off pictures that are predicted, as it is of a folder's
+    /// own; else they are squashed.
+    pub cropped: bool,
     /// Epochs.
     pub epochs: u64,
     /// Rows of a batch.
@@ -112,6 +116,7 @@ impl Recipe {
             network,
             train,
             test,
+            cropped: false,
             epochs: 1,
             batch_size: 32,
             learning_rate: None,
@@ -179,6 +184,14 @@ impl Recipe {
     ) -> impl Fn(&Device) -> Result<Sequential> + Send + Sync + use<> {
         let (network, classes) = (self.network.clone(), dataset.class_names.len());
         move |device| network.build(classes, seed, device)
+    }
+
+    /// The recipe for a set of the user's own, which may have less pictures than a batch.
+    #[must_use]
+    pub fn for_own(mut self, kind: Kind, dataset: &Dataset) -> Self {
+        self.cropped = kind == Kind::Images;
+        self.batch_size = self.batch_size.min(dataset.train.len());
+        self
     }
 
     /// The recipe for the few pictures of the generated set.

@@ -8,14 +8,9 @@
 //! one in which loading takes the time.
 
 mod experiment;
-mod fed;
-mod learner;
-mod measured;
-mod naive;
-mod recorder;
-mod report;
-mod storage;
-mod task;
+mod pictures;
+#[path = "../common/pipelines/mod.rs"]
+mod pipelines;
 #[cfg(test)]
 mod tests;
 
@@ -23,21 +18,20 @@ use std::fs;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
 use feedline_pipeline::dataset::{Cifar10, Generated};
 use feedline_pipeline::{BoxError, Source};
-use recorder::Recorder;
-use storage::PictureFolder;
-use task::Task;
+
+use experiment::task;
+use pipelines::{introduce, record};
 
 /// Compare a naive input pipeline with Feedline's, and draw what each did when
 ///
 /// Two experiments, each with the same training behind both pipelines. In the first, small pictures lie ready in a file, and
-/// training takes nearly all the time. In the second, pictures are PNG files that take longer to unpack than to train on:
-/// the naive pipeline unpacks each in every epoch; with Feedline, all are unpacked once, which counts, into a file that
-/// is mapped from then on. Without --data it uses generated pictures.
+/// training takes nearly all the time. In the second, pictures are PNG files that take longer to decode than to train on:
+/// the naive pipeline decodes each in every epoch; the optimised one decodes all once, which counts, into a file that is
+/// mapped from then on. Without --data it uses generated pictures.
 #[derive(Parser)]
 struct Arguments {
     /// Folder with CIFAR-10, extracted or as its authors' archive [default: generated pictures]
@@ -50,13 +44,13 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value = "2")]
     epochs: NonZeroU64,
     /// Epochs of the second experiment
-    #[arg(long, value_name = "N", default_value = "12")]
+    #[arg(long, value_name = "N", default_value = "16")]
     picture_epochs: NonZeroU64,
     /// PNG files to train on in the second experiment
     #[arg(long, value_name = "N", default_value = "384")]
     pictures: NonZeroUsize,
     /// Pixels of each side of a PNG file
-    #[arg(long, value_name = "N", default_value = "320")]
+    #[arg(long, value_name = "N", default_value = "512")]
     side: NonZeroU32,
     /// Run each pipeline so often, in turn; medians are shown
     #[arg(long, value_name = "N", default_value = "1")]
@@ -81,49 +75,43 @@ fn run(arguments: &Arguments) -> Result<(), BoxError> {
         Some(folder) => Cifar10::open(folder)?,
         None => Generated::open(10_000, 1_000)?,
     };
-    fs::create_dir_all(&arguments.output)?;
+    fs::create_dir_all(&arguments.output)
+        .map_err(|error| format!("can't make {}: {error}", arguments.output.display()))?;
     let scratch = tempfile::tempdir()?;
-    let recorder = Arc::new(Recorder::new());
+    let recorder = record();
     let rounds = arguments.rounds.get();
-    let mut task = Task {
-        epochs: arguments.epochs.get(),
-        batch_size: 128,
-        seed: arguments.seed,
-        crop: 24,
-    };
-    let cost = report::introduce();
+    introduce();
 
+    let first = task(arguments.epochs.get(), 128, arguments.seed);
     println!(
-        "\nTraining takes the time: {}, {} in a file of records, epochs: {}, batches of {}",
+        "\nTraining takes the time: {}, {} in mapped files, epochs: {}, batches of {}",
         dataset.name,
         dataset.train.len(),
-        task.epochs,
-        task.batch_size
+        first.epochs,
+        first.batch_size
     );
-    let compared = experiment::training_bound(&dataset, scratch.path(), rounds, &task, &recorder)?;
-    compared.print(dataset.test.len(), cost);
+    let compared = experiment::training_bound(&dataset, rounds, &first, &recorder)?;
+    compared.print(dataset.test.len());
     let title = "Small pictures: training takes the time";
     compared.draw(&arguments.output, "training-bound", title, 4)?;
 
-    (task.epochs, task.batch_size) = (arguments.picture_epochs.get(), 64);
+    let second = task(arguments.picture_epochs.get(), 64, arguments.seed);
     let (count, side) = (arguments.pictures.get(), arguments.side.get());
     let write = |name: &str, source: &dyn Source, count| {
-        let folder = scratch.path().join(name);
-        PictureFolder::write(&folder, source, count, side, &recorder)
+        pictures::write(&scratch.path().join(name), source, count, side)
     };
-    let pictures = [
-        write("train", &*dataset.train, count)?,
-        write("test", &*dataset.test, count.div_ceil(6))?,
-    ];
+    let count = count.min(dataset.train.len());
+    let tested = count.div_ceil(6).min(dataset.test.len());
+    let bytes = write("train", &*dataset.train, count)?;
+    write("test", &*dataset.test, tested)?;
     println!(
-        "\nLoading takes the time: {} of the pictures as PNG files of {side}×{side} pixels, {:.0} kB each, epochs: {}, batches of {}",
-        pictures[0].len(),
-        pictures[0].bytes() as f64 / pictures[0].len() as f64 / 1e3,
-        task.epochs,
-        task.batch_size
+        "\nLoading takes the time: {count} of the pictures as PNG files of {side}×{side} pixels, {:.0} kB each, epochs: {}, batches of {}",
+        bytes as f64 / count as f64 / 1e3,
+        second.epochs,
+        second.batch_size
     );
-    let compared = experiment::loading_bound(&pictures, scratch.path(), rounds, &task, &recorder)?;
-    compared.print(pictures[1].len(), cost);
+    let compared = experiment::loading_bound(scratch.path(), rounds, &second, &recorder)?;
+    compared.print(tested);
     let title = "Pictures in PNG files: loading takes the time";
     compared.draw(&arguments.output, "loading-bound", title, 2)?;
     println!("\nThe timelines are in {}", arguments.output.display());

@@ -129,7 +129,10 @@ fn can_be_written(folder: &Path) -> bool {
 
 /// A file in the folder of `destination` that vanishes when dropped and is kept by [`keep`].
 pub(crate) fn temporary_file(destination: &Path) -> Result<NamedTempFile> {
-    let folder = destination.parent().unwrap_or(Path::new("."));
+    let folder = match destination.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
     let mut builder = tempfile::Builder::new();
     builder.prefix(".feedline-");
     // What others may read beside it they may read here: the user's mask decides.

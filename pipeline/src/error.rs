@@ -280,6 +280,10 @@ pub enum Fault {
     WrongLength,
     /// The first bytes name another format or element type.
     WrongMagic,
+    /// The header is no header: it was damaged, or written by a program that has it wrong.
+    DamagedHeader,
+    /// An array has elements of another type, or in another order.
+    WrongType,
     /// The header's dimensions are not those of pictures or labels.
     WrongDimensions,
     /// A label is not below the number of classes.
@@ -288,6 +292,8 @@ pub enum Fault {
     WrongCount,
     /// It is sound, but another data set's, or an archive that lacks a file of this one.
     OtherDataset,
+    /// It is no cache of this source: another source's, damaged, or no cache at all.
+    OtherCache,
     /// The compressed stream is damaged.
     DamagedCompression,
     /// The file was written to or cut off while it was in use.
@@ -344,6 +350,8 @@ impl Fault {
                 "it may be a download that was cut off: delete it and fetch it again"
             }
             Self::WrongMagic | Self::WrongDimensions => "is it a file of this data set?",
+            Self::DamagedHeader => "write it again with numpy.save",
+            Self::WrongType => "convert the array and save it again",
             Self::LabelOutOfRange => "is the number of classes right, and is it this data set?",
             Self::WrongCount => "is it the whole set, and do its files belong together?",
             Self::Changed => {
@@ -351,6 +359,9 @@ impl Fault {
             }
             Self::OtherDataset => {
                 "is it a file of this data set? sets whose files have the same names need folders of their own"
+            }
+            Self::OtherCache => {
+                "delete it, and it is made anew, or name another file for this source's cache"
             }
             Self::NotAFile => "name the file itself",
             Self::NotAFolder => "name the folder that it lies in",
@@ -376,10 +387,13 @@ impl std::fmt::Display for Fault {
             Self::Empty => "empty file",
             Self::WrongLength => "wrong length",
             Self::WrongMagic => "wrong magic number",
+            Self::DamagedHeader => "damaged header",
+            Self::WrongType => "wrong type of array",
             Self::WrongDimensions => "wrong dimensions",
             Self::LabelOutOfRange => "label out of range",
             Self::WrongCount => "wrong number of samples",
             Self::OtherDataset => "another data set",
+            Self::OtherCache => "not the cache of this source",
             Self::DamagedCompression => "damaged compressed data",
             Self::Changed => "changed while in use",
             Self::NotAFile => "not a regular file",

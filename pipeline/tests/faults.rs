@@ -158,10 +158,12 @@ fn the_memory_budget_decides_the_slots() {
     for (budget, slots) in [
         (workers + slot, 1),
         (workers + 3 * slot - 1, 2),
-        (64 << 20, 9),
+        (64 << 20, 33),
     ] {
         let mut loader = builder().memory_budget(budget).build().unwrap();
+        // Of as many as are of use, two for each worker are there from the beginning.
         assert_eq!(loader.plan().slots, slots);
+        assert_eq!(loader.plan().initial_slots, slots.min(9));
         assert!(loader.plan().bytes() <= budget);
         assert_eq!(epoch_bits(&mut loader, 0).len(), 3);
     }

@@ -95,6 +95,22 @@ fn batches_come_in_order_with_what_belongs_to_them() {
 }
 
 #[test]
+fn workers_and_slots_can_come_and_go_between_any_batches() {
+    check(|| {
+        // A model changes both at random before every batch.
+        let builder = Loader::builder(pictures()).batch_size(ROWS).shuffle(true);
+        let builder = builder.seed(SEED).cpu_share(1e-9).transform(sound());
+        let mut loader = builder.build().unwrap();
+        read(&mut loader, 0, 3);
+        let held = loader.epoch(1).next().unwrap().unwrap();
+        let (epoch, steps) = (thread_rng().gen_range(0..3), thread_rng().gen_range(0..=3));
+        read(&mut loader, epoch, steps);
+        drop(loader);
+        assert_content(&held, 1, 0);
+    });
+}
+
+#[test]
 fn an_epoch_can_be_left_at_any_batch_for_any_other() {
     check(|| {
         let mut loader = any_loader(pictures()).transform(sound()).build().unwrap();

@@ -52,6 +52,7 @@ fn bytes_in_use_are_those_of_the_plan() {
     let _alone = ALONE
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let builder = || builder().prefetch(4);
     for builder in [builder(), builder().transform(augmentation())] {
         let (before, live, loader) = live(builder);
         let plan = loader.plan().bytes();
@@ -69,6 +70,35 @@ fn bytes_in_use_are_those_of_the_plan() {
         drop(loader);
         assert!(LIVE.load(Ordering::Relaxed) < before + 4096);
     }
+}
+
+#[test]
+fn what_is_tuned_takes_no_more_than_the_plan_says() {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    // Samples that are waited for, so that there will be many workers and slots.
+    let slow = Transform::new().map(|sample| {
+        if sample.index % 100 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(())
+    });
+    let builder = Loader::builder(pictures(4000))
+        .batch_size(500)
+        .memory_budget(8 << 20)
+        .transform(slow);
+    let (_, live, loader) = live(builder);
+    let plan = loader.plan();
+    assert!(plan.bytes() <= 8 << 20 && plan.slots > plan.initial_slots);
+    assert!(
+        loader.stats().workers > plan.initial_workers,
+        "{}",
+        loader.stats()
+    );
+    // Channels and handles, for each slot and worker.
+    let most = plan.bytes() + (2 << 10) * (plan.slots + plan.workers);
+    assert!(live.iter().all(|&live| live <= most), "{most}: {live:?}");
 }
 
 #[cfg(feature = "candle")]

@@ -68,14 +68,14 @@ fn mnist_and_fashion_mnist_are_found_in_their_folders() {
         let folder = tempfile::tempdir().unwrap();
         write_mnist(&folder.path().join(inner), MNIST_LABELS);
         let mnist = Mnist::open(folder.path()).unwrap();
-        assert_eq!((mnist.name, mnist.test.len()), ("MNIST", 10_000));
+        assert_eq!((&*mnist.name, mnist.test.len()), ("MNIST", 10_000));
     }
     for inner in ["", "fashion-mnist", "fashion", "FashionMNIST/raw"] {
         let folder = tempfile::tempdir().unwrap();
         write_mnist(&folder.path().join(inner), FASHION_LABELS);
         let fashion = FashionMnist::open(folder.path()).unwrap();
         assert_eq!(
-            (fashion.name, fashion.train.len()),
+            (&*fashion.name, fashion.train.len()),
             ("Fashion-MNIST", 60_000)
         );
         assert_eq!(

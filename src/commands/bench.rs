@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, value_parser};
 use feedline::data::{Choice, DataName};
-use feedline::{Error, Result};
+use feedline::{Error, Result, Watching};
+use feedline_pipeline::loader::Stats;
 use feedline_pipeline::order::Order;
 use feedline_pipeline::{Element, Loader, Source, Transform};
 use serde_json::{Value, json};
 
-use super::{Output, count, usual_folder};
+use super::{Output, count, loading, usual_folder};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,6 +28,7 @@ Examples:
 /// In pictures per second, of the training set in full shuffle: batches of bytes; of normalized numbers; and of random crops,
 /// half of them mirrored, normalized. Beside them a plain loop on as many threads, which copies the same bytes in a random
 /// order, too, and does nothing else. Medians of rounds in which all take turns. Nothing else should run meanwhile.
+/// Below them, for the most workers, which stage was the slowest and who waited, in the last round.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Bench {
@@ -51,6 +53,8 @@ pub(crate) struct Bench {
         allow_negative_numbers = true
     )]
     seconds: f64,
+    #[command(flatten)]
+    watching: Watching,
 }
 
 /// What is measured, by name.
@@ -86,15 +90,19 @@ impl Bench {
                 source.len()
             )));
         }
+        let _watch = self.watching.begin(false)?;
         let turns = usize::from(self.rounds) * CASES.len() * workers.len();
         let time = Duration::from_secs_f64(self.seconds / turns as f64);
 
-        // By case, by number of workers, by round.
+        // By case, by number of workers, by round; and of the last round what loaders say of themselves.
         let mut rates = vec![vec![Vec::new(); workers.len()]; CASES.len()];
+        let mut stats = vec![vec![None; workers.len()]; CASES.len()];
         for _ in 0..self.rounds {
-            for (rates, (case, _)) in rates.iter_mut().zip(CASES) {
-                for (rates, &workers) in rates.iter_mut().zip(&workers) {
-                    rates.push(self.measure(case, source, workers, time)?);
+            for ((rates, stats), (case, _)) in rates.iter_mut().zip(&mut stats).zip(CASES) {
+                for ((rates, stats), &workers) in rates.iter_mut().zip(stats).zip(&workers) {
+                    let (rate, own) = self.measure(case, source, workers, time)?;
+                    rates.push(rate);
+                    *stats = own;
                 }
             }
         }
@@ -121,9 +129,19 @@ impl Bench {
                 .zip(&medians)
                 .map(|((_, name), rates)| ((*name).to_owned(), json!(rates)))
                 .collect::<serde_json::Map<String, Value>>(),
+            "loading": CASES
+                .iter()
+                .zip(&stats)
+                .filter_map(|((_, name), own)| Some(((*name).to_owned(), own.iter().map(|own| own.as_ref().map(loading)).collect::<Option<Value>>()?)))
+                .collect::<serde_json::Map<String, Value>>(),
         });
+        let most = stats.iter().map(|own| own.last().copied().flatten());
         output.result(
-            format_args!("{about}\n\n{}", table(&workers, &medians)),
+            format_args!(
+                "{about}\n\n{}\n{}",
+                table(&workers, &medians),
+                slowest(most)
+            ),
             &value,
         )
     }
@@ -145,7 +163,7 @@ impl Bench {
         source: &Arc<dyn Source>,
         workers: usize,
         time: Duration,
-    ) -> Result<f64> {
+    ) -> Result<(f64, Option<Stats>)> {
         let shape = source.shape();
         let normalize = |transform: Transform| {
             let (mean, deviation) = (vec![0.5; shape.channels], vec![0.25; shape.channels]);
@@ -153,7 +171,10 @@ impl Bench {
         };
         let crop = Transform::new().random_crop(shape.height, shape.width, 4);
         match case {
-            Case::PlainLoop => plain_loop(&**source, self.batch_size, workers, time),
+            Case::PlainLoop => {
+                let rate = plain_loop(&**source, self.batch_size, workers, time);
+                rate.map(|rate| (rate, None))
+            }
             Case::Bytes => self.loader::<u8>(source, Transform::new(), workers, time),
             Case::Normalized => {
                 self.loader::<f32>(source, normalize(Transform::new()), workers, time)
@@ -171,7 +192,7 @@ impl Bench {
         transform: Transform,
         workers: usize,
         time: Duration,
-    ) -> Result<f64> {
+    ) -> Result<(f64, Option<Stats>)> {
         let mut loader = Loader::builder(Arc::clone(source))
             .batch_size(self.batch_size)
             .shuffle(true)
@@ -180,17 +201,19 @@ impl Bench {
             .element::<T>()
             .build()?;
         let (mut samples, mut start) = (0, None);
-        for batch in loader.epochs(0..u64::MAX) {
+        let mut batches = loader.epochs(0..u64::MAX);
+        while let Some(batch) = batches.next() {
             let batch = batch?;
             black_box(batch.pixels());
             let begun = *start.get_or_insert_with(Instant::now);
             let elapsed = begun.elapsed();
             if samples > 0 && elapsed >= time {
-                return Ok(samples as f64 / elapsed.as_secs_f64());
+                let rate = samples as f64 / elapsed.as_secs_f64();
+                return Ok((rate, Some(batches.stats())));
             }
             samples += batch.info().samples;
         }
-        Ok(0.0)
+        Ok((0.0, None))
     }
 }
 
@@ -237,6 +260,17 @@ fn plain_loop(
     });
     let samples: Result<usize> = samples;
     Ok(samples? as f64 / start.elapsed().as_secs_f64())
+}
+
+/// Of each case with most workers, which stage is the slowest and what there would be to gain for whoever takes the batches.
+fn slowest(stats: impl Iterator<Item = Option<Stats>>) -> String {
+    let mut text = String::new();
+    for (stats, (_, name)) in stats.zip(CASES) {
+        if let Some(stats) = stats {
+            text += &format!("\n{name}: {stats}");
+        }
+    }
+    text
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {

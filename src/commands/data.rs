@@ -1,11 +1,13 @@
 //! `feedline data`
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::{Args, Subcommand, ValueEnum};
 use feedline::Result;
-use feedline::data::DataName;
+use feedline::data::{Choice, DataName};
 use feedline_pipeline::dataset::Dataset;
 use feedline_pipeline::{Error, Source};
 use serde_json::{Value, json};
@@ -17,7 +19,8 @@ const EXAMPLES: &str = "\
 Examples:
   feedline data fetch cifar10
   feedline data info mnist --data pictures
-  feedline data preview cifar10 -o cifar.png";
+  feedline data preview cifar10 -o cifar.png
+  feedline data verify images=photos";
 
 /// Fetch, check and look at data sets
 ///
@@ -59,9 +62,10 @@ Examples:
 /// A data set and where it is.
 #[derive(Args)]
 pub(crate) struct Place {
-    /// The data set
-    #[arg(value_enum)]
-    pub(crate) name: DataName,
+    /// The data set, or one of your own: images=DIR for a folder of JPEG and PNG pictures, which become 32×32 pixels in colour,
+    /// or npy=DIR for NumPy's images.npy and labels.npy
+    #[arg(value_name = "NAME", value_parser = SetParser)]
+    pub(crate) set: Choice,
     /// The folder with the data set
     #[arg(
         long = "data",
@@ -72,19 +76,60 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
 }
 
+impl Place {
+    /// Opens the set; pictures of the user's own get the shape of those of `usual`.
+    pub(crate) fn open(&self, usual: DataName) -> Result<Dataset> {
+        self.set.open(usual, &self.folder, false)
+    }
+
+    /// What files are called that show it.
+    pub(crate) fn title(&self, dataset: &Dataset) -> String {
+        match &self.set {
+            Choice::Named(name) => name.name(),
+            _ => dataset.name.to_string(),
+        }
+    }
+}
+
+/// Takes the name of a set, or a folder of the user's own.
+#[derive(Clone)]
+struct SetParser;
+
+impl TypedValueParser for SetParser {
+    type Value = Choice;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Choice, clap::Error> {
+        if let Some(own) = Choice::own(value) {
+            return Ok(own);
+        }
+        let names = EnumValueParser::<DataName>::new();
+        Ok(Choice::Named(names.parse_ref(command, argument, value)?))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = DataName::value_variants().iter();
+        Some(Box::new(names.filter_map(ValueEnum::to_possible_value)))
+    }
+}
+
 impl Data {
     pub(crate) fn run(&self, output: &Output) -> Result<()> {
         match self {
             Self::Fetch(place) => {
-                let dataset = place.name.download(&place.folder)?;
+                let dataset = place.set.open(DataName::Cifar10, &place.folder, true)?;
                 let (words, value) = samples(&dataset);
                 // Generated pictures lie elsewhere than in the folder.
                 let first = dataset.files.first().and_then(|own| own.parent());
                 let folder = first.unwrap_or(&place.folder).display();
                 output.result(format_args!("{words}, in {folder}"), &value)
             }
-            Self::Verify(place) => verify(&place.name.open(&place.folder)?, output),
-            Self::Info(place) => info(&place.name.open(&place.folder)?, output),
+            Self::Verify(place) => verify(&place.open(DataName::Cifar10)?, output),
+            Self::Info(place) => info(&place.open(DataName::Cifar10)?, output),
             Self::Preview(preview) => preview.run(output),
         }
     }
@@ -119,7 +164,7 @@ fn info(dataset: &Dataset, output: &Output) -> Result<()> {
     let (words, mut value) = samples(dataset);
     let shape = dataset.train.shape();
     let channels = train.channels();
-    let names = dataset.class_names;
+    let names = &dataset.class_names;
 
     let mut lines = vec![
         words,

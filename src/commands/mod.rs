@@ -10,7 +10,7 @@ mod preview;
 pub(crate) mod report;
 pub(crate) mod train;
 
-pub(crate) use output::{Output, count, text};
+pub(crate) use output::{Output, count, loading, text};
 
 use std::path::PathBuf;
 

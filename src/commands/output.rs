@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use feedline::{Error, Result, is_first, print, say};
+use feedline_pipeline::loader::Stats;
 use serde_json::{Value, json};
 
 /// A path for JSON, which has no other letters than Unicode's.
@@ -17,6 +18,26 @@ pub(crate) fn count(number: impl TryInto<u64>, one: &str) -> String {
         1 => format!("1 {one}"),
         number => format!("{number} {one}s"),
     }
+}
+
+/// What a loader's time went into, for JSON, in which there is no number for a headroom without end.
+pub(crate) fn loading(stats: &Stats) -> Value {
+    json!({
+        "words": stats.to_string(),
+        "waiting_share": stats.waiting_share(),
+        "headroom": stats.headroom(),
+        "slowest": stats.slowest().name(),
+        "seconds": {
+            "waiting": stats.waiting.as_secs_f64(),
+            "delivering": stats.delivering.as_secs_f64(),
+            "consuming": stats.consuming.as_secs_f64(),
+            "reading": stats.reading.as_secs_f64(),
+            "transforming": stats.transforming.as_secs_f64(),
+            "idle": stats.idle.as_secs_f64(),
+        },
+        "workers": stats.workers,
+        "slots": stats.slots,
+    })
 }
 
 /// Results on standard output, as words or as JSON. That nobody reads them any more, as behind `| head`, is no error.

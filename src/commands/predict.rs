@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, value_parser};
 use feedline::config::Trained;
-use feedline::{Error, Result};
+use feedline::{Error, Result, own};
 use feedline_pipeline::source::Concat;
 use feedline_trainer::Input;
 use feedline_trainer::inference::{self, Prediction};
@@ -24,7 +24,8 @@ Examples:
 ///
 /// Prints the likeliest classes of each PNG file with their probabilities. Pictures are brought to the size and the colours
 /// that the network was trained on, whatever their proportions (one that is three times as wide as high is squashed), and then
-/// changed as in training's tests; what is transparent becomes white. MNIST's digits are white on black. Pictures that can't be read are named at the end, and
+/// changed as in training's tests; what is transparent becomes white. With a network that was trained on a folder of pictures,
+/// JPEG files can be predicted, too, and pictures are treated as those were: cropped, not squashed. MNIST's digits are white on black. Pictures that can't be read are named at the end, and
 /// make the exit code 1.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -32,7 +33,7 @@ pub(crate) struct Predict {
     /// The folder of a run, or of a checkpoint in it
     #[arg(value_name = "RUN|CHECKPOINT")]
     run: PathBuf,
-    /// PNG files
+    /// PNG files, and JPEG files if the network was trained on a folder of pictures
     #[arg(value_name = "PICTURE", required = true)]
     pictures: Vec<PathBuf>,
     /// Take the checkpoint with the lowest test loss, not the latest
@@ -50,7 +51,11 @@ impl Predict {
         // One that can't be read does not keep the others from being predicted.
         let (mut good, mut pictures, mut faults) = (Vec::new(), Vec::new(), Vec::new());
         for path in &self.pictures {
-            match inference::picture(path, config.shape()) {
+            let picture = match config.preprocessing.cropped {
+                true => own::picture(path, config.shape()),
+                false => inference::picture(path, config.shape()).map_err(Error::from),
+            };
+            match picture {
                 Ok(picture) => {
                     good.push(path);
                     pictures.push(picture);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
 use feedline::Result;
+use feedline::data::DataName;
 use feedline::numbers::seed;
 use feedline::recipe::{CifarCnn, Resnet9};
 use feedline_pipeline::dataset::Dataset;
@@ -67,7 +68,10 @@ struct Usual {
 
 impl Preview {
     pub(crate) fn run(&self, output: &Output) -> Result<()> {
-        let dataset = self.place.name.open(&self.place.folder)?;
+        let usual = self
+            .augment
+            .map_or(DataName::Cifar10, ModelName::usual_data);
+        let dataset = self.place.open(usual)?;
         let pictures = self.pictures(&dataset)?;
         let part = match self.split {
             Split::Train => "train",
@@ -79,11 +83,11 @@ impl Preview {
         };
         let count = count(pictures.len(), "picture");
         let note = format!("{count} of the {part} set{seen}");
-        let png = sheet(dataset.name, &note, dataset.class_names, &pictures)?;
+        let png = sheet(&dataset.name, &note, &dataset.class_names, &pictures)?;
         let path = self
             .output
             .clone()
-            .unwrap_or_else(|| format!("{}.png", self.place.name.name()).into());
+            .unwrap_or_else(|| format!("{}.png", self.place.title(&dataset)).into());
         replace_file(&path, &png)?;
         output.result(
             path.display(),

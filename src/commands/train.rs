@@ -15,7 +15,7 @@ use feedline::{Error, Result, Training, say};
 use feedline_trainer::fit::{Callback, EpochRecord, Metrics};
 use serde_json::{Value, json};
 
-use super::{ModelName, Output, text, usual_folder};
+use super::{ModelName, Output, loading, text, usual_folder};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,8 +27,15 @@ Examples:
       Fashion-MNIST in the folder `pictures`
   feedline train --model resnet9 --data cifar10 --epochs 30 --record runs/long --resume
       the same line goes on where the run was stopped, to the bit
+  feedline train --model cifar-cnn --data images=photos
+      your own JPEG and PNG pictures, made smaller: those of each class in a folder with its name, all in folders `train` and
+      `test`, or else a fifth of them is set aside to test on
+  feedline train --model resnet9 --data npy=arrays
+      NumPy's images.npy (uint8) and labels.npy, in `train` and `test` or as before
   feedline train --model softmax --json | jq .test.accuracy
-      a line of JSON for each epoch";
+      a line of JSON for each epoch
+  feedline train --model cifar-cnn --data generated --epochs 1 --trace trace.json
+      what ran when on each thread; open the file in https://ui.perfetto.dev";
 
 /// Train a network on a data set
 ///
@@ -56,8 +63,8 @@ pub(crate) fn with_own_help(command: clap::Command) -> clap::Command {
         .mut_arg("data", |own| {
             own.value_name("NAME|DIR").help(
                 "The data set: cifar10, cifar100, mnist or fashion-mnist, in the folder `data` or the one that FEEDLINE_DATA \
-                 names; NAME=DIR, in a folder; DIR alone, with the set that the network was made for; or generated, or \
-                 generated=N for N pictures, drawn here [default: the set that the network was made for]",
+                 names; NAME=DIR, in a folder; DIR alone, with the set that the network was made for; images=DIR or \
+                 npy=DIR, your own; or generated, or generated=N for N pictures, drawn here [default: the set that the network was made for]",
             )
         })
         .mut_arg("record", |own| {
@@ -121,6 +128,9 @@ impl Train {
         ) {
             recipe = recipe.for_generated();
         }
+        if let Choice::Own(kind, _) = choice {
+            recipe = recipe.for_own(kind, &dataset);
+        }
         let mut training = self.training.clone();
         let replicas = training.replicas()?;
         let model = recipe.model(&dataset, self.training.seed);
@@ -164,6 +174,9 @@ impl Train {
         }
         let outcome = fitted?;
         let mut words = format!("\n{}\n", outcome.history);
+        if let Some(loading) = &outcome.loading {
+            words += &format!("\n{loading}\n");
+        }
         if let Some(origin) = &outcome.origin {
             words += &format!("went on from {}\n", origin.checkpoint.display());
         }
@@ -224,6 +237,7 @@ fn epoch(record: &EpochRecord) -> Value {
         "test": record.test.map(metrics),
         "seconds": record.duration.as_secs_f64(),
         "samples_per_second": record.samples_per_second(),
+        "data_wait_share": record.data_wait_share(),
     })
 }
 
@@ -236,6 +250,7 @@ fn result(outcome: &Outcome, run: &Path) -> Value {
         "run": text(run),
         "report": outcome.report.as_deref().map(text),
         "epochs": outcome.history.epochs.len(),
+        "loading": outcome.loading.as_ref().map(loading),
         "resumed_from": outcome.origin.as_ref().map(|origin| &origin.checkpoint),
         "test": outcome.history.last_test().map(metrics),
     })

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use candle_core::Device;
 use feedline_pipeline::dataset::Dataset;
+use feedline_pipeline::loader::Stats;
 use feedline_trainer::checkpoint::Checkpoints;
 use feedline_trainer::fit::{Callback, EarlyStopping, History, Origin};
 use feedline_trainer::nn::Model;
@@ -17,6 +18,7 @@ use feedline_trainer::{Input, Replicas, Trainer, inference};
 use super::record::Record;
 use super::{OptimizerName, Training};
 use crate::config::Config;
+use crate::watching::Watch;
 use crate::{Error, Recipe, Result, console};
 
 /// A run that is ready to begin. Prints as a line that says what is trained on.
@@ -30,6 +32,8 @@ pub struct Job<F> {
     dataset: Dataset,
     recipe: Recipe,
     record: Option<Record>,
+    /// Ends when the job does.
+    _watch: Watch,
     heading: String,
 }
 
@@ -39,6 +43,8 @@ pub struct Job<F> {
 pub struct Outcome {
     /// Loss and accuracy of each epoch.
     pub history: History,
+    /// What the time of the loader went into: see [`Fitted`](feedline_trainer::fit::Fitted::loading).
+    pub loading: Option<Stats>,
     /// The checkpoint that training went on from, if it did not begin at the beginning.
     pub origin: Option<Origin>,
     /// What the trained network makes of the test set, if the run was recorded.
@@ -53,7 +59,7 @@ impl Training {
     ///
     /// # Errors
     ///
-    /// If the run to go on with has other settings; other processes are told.
+    /// If the run to go on with has other settings, or the trace can't be written; other processes are told.
     pub fn job<M, F>(
         &self,
         dataset: &Dataset,
@@ -90,6 +96,7 @@ impl Training {
         });
         let told = |error: &Error| replicas.abort(&error.to_string());
         let record = record.transpose().inspect_err(told)?;
+        let watch = self.watching.begin(record.is_some()).inspect_err(told)?;
         let mut trainer = Trainer::new(model)
             .schedule(own.schedule.unwrap_or(recipe.schedule).into())
             .epochs(epochs)
@@ -134,6 +141,7 @@ impl Training {
             dataset: dataset.clone(),
             recipe: recipe.clone(),
             record,
+            _watch: watch,
             heading,
         })
     }
@@ -231,7 +239,7 @@ where
         }?;
         let (mut evaluation, mut report) = (None, None);
         if let Some(record) = self.record {
-            let classes = self.dataset.class_names;
+            let classes = &self.dataset.class_names;
             let evaluated = match inference::evaluate(&fitted.model, test, classes) {
                 Ok(evaluated) => evaluated,
                 Err(error) => {
@@ -245,6 +253,7 @@ where
         }
         Ok(Outcome {
             history: fitted.history,
+            loading: fitted.loading,
             origin: fitted.origin,
             evaluation,
             report,

@@ -55,6 +55,9 @@ impl Training {
         print_once(&job)?;
         let outcome = job.fit()?;
         print_once(format_args!("\n{}", outcome.history))?;
+        if let Some(loading) = &outcome.loading {
+            print_once(format_args!("\n{loading}"))?;
+        }
         match outcome.report {
             Some(report) => print_once(format_args!("\n{}", report.display())),
             None => Ok(()),

@@ -8,6 +8,7 @@ use feedline_trainer::Precision;
 use feedline_trainer::optim::Schedule;
 use serde::Serialize;
 
+use crate::Watching;
 use crate::numbers::{at_least_one, seed};
 
 /// The options of every training program. They are written down with a recorded run, but for those that say where something
@@ -110,6 +111,10 @@ pub struct Training {
     #[arg(long, value_name = "DIR", group = "kept")]
     #[serde(skip)]
     pub record: Option<PathBuf>,
+    /// How to watch it at work.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub watching: Watching,
     /// What weights, order, augmentation and dropout follow from: the same seed repeats a run to the bit
     #[arg(
         long,

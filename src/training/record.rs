@@ -9,7 +9,7 @@ use feedline_trainer::fit::{Callback, EpochRecord, History, Run, TrainedStep};
 use feedline_trainer::run::{Evaluation, RunFolder};
 
 use crate::config::Config;
-use crate::{Error, Result};
+use crate::{Error, Result, watching};
 
 /// The folder of a run, made when training begins: settings that can't work leave nothing behind.
 #[derive(Debug, Clone)]
@@ -50,6 +50,13 @@ impl Record {
         self.resumed && metrics.is_ok_and(|own| own.len() > 0)
     }
 
+    fn watched(&self, folder: RunFolder) -> RunFolder {
+        match watching::recorder() {
+            Some(recorder) => folder.with_recorder(recorder),
+            None => folder,
+        }
+    }
+
     fn with_folder<T>(
         &self,
         work: impl FnOnce(&mut RunFolder) -> TrainerResult<T>,
@@ -58,8 +65,8 @@ impl Record {
         let open = match folder.take() {
             Some(open) => open,
             // With the settings that it has now, such as another number of replicas.
-            None if self.resumed => RunFolder::reopen_with(&self.path, &self.config)?,
-            None => RunFolder::create(&self.path, &self.config)?,
+            None if self.resumed => self.watched(RunFolder::reopen_with(&self.path, &self.config)?),
+            None => self.watched(RunFolder::create(&self.path, &self.config)?),
         };
         work(folder.insert(open))
     }

@@ -292,10 +292,10 @@ impl Layout {
             .collect::<Result<Vec<_>>>()?;
         let test = open(self.test, self.records.1)?;
         Ok(Dataset {
-            name: self.name,
+            name: self.name.into(),
             train: Arc::new(Concat::new(parts)?),
             test,
-            class_names,
+            class_names: super::owned(class_names),
             files: self.files().iter().map(|name| folder.join(name)).collect(),
         })
     }

@@ -208,10 +208,10 @@ impl Layout {
         };
         let files = FILES.iter().map(|name| either(place, name));
         Ok(Dataset {
-            name: self.name,
+            name: self.name.into(),
             train: open(FILES[0], FILES[1], 60_000, &self.labels[0])?,
             test: open(FILES[2], FILES[3], 10_000, &self.labels[1])?,
-            class_names,
+            class_names: super::owned(class_names),
             files: files.collect::<Result<_>>()?,
         })
     }

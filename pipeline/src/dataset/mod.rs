@@ -27,12 +27,13 @@ pub use cifar::{Cifar10, Cifar100, Cifar100Labels};
 pub use generated::Generated;
 pub use mnist::{FashionMnist, Mnist};
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Error, Fault, Result, io_error};
+use crate::error::{Error, Fault, Result, invalid, io_error};
 use crate::source::Source;
 
 /// A data set: what to train on, what to test on.
@@ -40,15 +41,76 @@ use crate::source::Source;
 #[non_exhaustive]
 pub struct Dataset {
     /// The name, as in "CIFAR-10".
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The samples to train on.
     pub train: Arc<dyn Source>,
     /// The samples to test on.
     pub test: Arc<dyn Source>,
     /// What each label means.
-    pub class_names: &'static [&'static str],
+    pub class_names: Vec<String>,
     /// The files that were opened.
     pub files: Vec<PathBuf>,
+}
+
+impl Dataset {
+    /// A data set of one's own, of two sources; its list of files is empty.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use feedline_pipeline::dataset::Dataset;
+    /// use feedline_pipeline::source::InMemory;
+    /// use feedline_pipeline::{Shape, Source};
+    ///
+    /// let source = |labels: Vec<u32>| {
+    ///     let pixels = labels.iter().map(|&label| 100 * label as u8).collect();
+    ///     InMemory::new(Shape::new(1, 1, 1), 2, pixels, labels).map(Arc::new)
+    /// };
+    /// let names = vec!["dark".into(), "bright".into()];
+    /// let dataset = Dataset::new("Brightness", source(vec![0, 1, 1])?, source(vec![1])?, names)?;
+    /// assert_eq!((dataset.train.len(), dataset.test.len()), (3, 1));
+    /// # Ok::<(), feedline_pipeline::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the sources differ in shape or classes, or there are more or fewer names than classes.
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        train: Arc<dyn Source>,
+        test: Arc<dyn Source>,
+        class_names: Vec<String>,
+    ) -> Result<Self> {
+        let of =
+            |source: &dyn Source| format!("{} in {} classes", source.shape(), source.classes());
+        let (expected, found) = (of(&*train), of(&*test));
+        if expected != found {
+            return Err(invalid(
+                "shape to test on",
+                found,
+                format!("{expected}, as to train on"),
+            ));
+        }
+        if class_names.len() != train.classes() {
+            let expected = format!("{}, as there are classes", train.classes());
+            return Err(invalid(
+                "number of class names",
+                class_names.len(),
+                expected,
+            ));
+        }
+        Ok(Self {
+            name: name.into(),
+            train,
+            test,
+            class_names,
+            files: Vec::new(),
+        })
+    }
+}
+
+/// Names that are known beforehand.
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
 }
 
 impl fmt::Debug for Dataset {

@@ -15,13 +15,13 @@ const LEAST_PART_BYTES: usize = if cfg!(shuttle) { 1 } else { 1 << 20 };
 
 /// Tuned workers are at most so many for each processor of their share, as more than that would wait for each other, or so
 /// many in all: a machine of few processors may have a slow disk, too.
-const MOST_A_PROCESSOR: usize = 4;
-const MOST_WORKERS: usize = if cfg!(shuttle) { 1 } else { 16 };
+const MOST_A_PROCESSOR: usize = if cfg!(shuttle) { 1 } else { 4 };
+const MOST_WORKERS: usize = if cfg!(shuttle) { 3 } else { 16 };
 
 /// With so many batches ahead for each worker tuning begins, and with so many it ends; or so many in all, for consumers that
 /// take many at once.
 const AHEAD: usize = 2;
-const MOST_AHEAD: usize = 4;
+const MOST_AHEAD: usize = if cfg!(shuttle) { 1 } else { 4 };
 const MOST_SLOTS: usize = if cfg!(shuttle) { 1 } else { 33 };
 
 /// All that a loader is made of, before it is made.

@@ -190,36 +190,29 @@ impl fmt::Display for Stats {
         let percent = |part, whole| 100.0 * share(part, whole);
         let waited = percent(self.waiting, self.elapsed());
         let busy = self.reading + self.transforming;
-        let bound = self.waiting_share() > INPUT_BOUND;
-        let name = if bound {
-            "input-bound"
-        } else {
-            "not input-bound"
-        };
-        write!(
-            f,
-            "{name}: the consumer waited {waited:.1} % of its time for batches; "
-        )?;
-        match self.slowest() {
-            Stage::Deliver => write!(
-                f,
-                "deliver, on the consumer's own thread, is the slowest stage, "
-            )?,
-            stage => {
-                let time = if stage == Stage::Read {
-                    self.reading
-                } else {
-                    self.transforming
-                };
-                let of_busy = percent(time, busy);
-                write!(
-                    f,
-                    "{stage} is the slowest stage, {of_busy:.0} % of the workers' work, "
-                )?;
-            }
-        }
         let idle = percent(self.idle, busy + self.idle);
-        write!(f, "and they had nothing to do {idle:.0} % of their time; ")?;
+        let slowest = self.slowest();
+        let of_work = match slowest {
+            Stage::Read => format!("{:.0} % of the workers' work", percent(self.reading, busy)),
+            Stage::Transform => format!(
+                "{:.0} % of the workers' work",
+                percent(self.transforming, busy)
+            ),
+            Stage::Deliver => "on the consumer's own thread".into(),
+        };
+        if self.waiting_share() > INPUT_BOUND {
+            write!(
+                f,
+                "input-bound: the consumer waited {waited:.1} % of its time for batches; {slowest} is the slowest stage, \
+                 {of_work}, and the workers had nothing to do {idle:.0} % of their time; "
+            )?;
+        } else {
+            write!(
+                f,
+                "not input-bound: the consumer waited {waited:.1} % of its time for batches, and the workers had nothing to do \
+                 {idle:.0} % of theirs; what takes longest is {slowest}, {of_work}; "
+            )?;
+        }
         let headroom = self.headroom();
         if headroom.is_finite() && headroom < 1e3 {
             write!(
@@ -229,8 +222,10 @@ impl fmt::Display for Stats {
         } else {
             f.write_str("the consumer does next to nothing itself")?;
         }
-        let ahead = self.slots.saturating_sub(1);
-        write!(f, " ({} workers, {ahead} batches ahead)", self.workers)
+        let (workers, ahead) = (self.workers, self.slots.saturating_sub(1));
+        let worker = if workers == 1 { "worker" } else { "workers" };
+        let batch = if ahead == 1 { "batch" } else { "batches" };
+        write!(f, " ({workers} {worker}, {ahead} {batch} ahead)")
     }
 }
 
@@ -267,7 +262,7 @@ mod tests {
         assert_eq!(
             stats().to_string(),
             "input-bound: the consumer waited 71.0 % of its time for batches; transform is the slowest stage, 90 % of the \
-             workers' work, and they had nothing to do 0 % of their time; with an infinitely fast loader the consumer \
+             workers' work, and the workers had nothing to do 0 % of their time; with an infinitely fast loader the consumer \
              would be 4.00 times as fast (2 workers, 4 batches ahead)"
         );
         let fed = Stats {
@@ -283,7 +278,7 @@ mod tests {
             "{words}"
         );
         assert!(
-            words.contains("deliver, on the consumer's own thread, is the slowest"),
+            words.contains("what takes longest is deliver, on the consumer's own thread"),
             "{words}"
         );
         assert!(words.contains("nothing to do 75 %"), "{words}");

@@ -99,7 +99,7 @@ impl<T: Element> Stream<T> {
             activities: (0..workers.most)
                 .map(|_| Arc::new(Activity::default()))
                 .collect(),
-            crew: Crew::new(),
+            crew: Crew::new(workers.most),
             report_after: settings.patience.report_after,
         });
         let queue = slots.most.saturating_mul(settings.parts);
@@ -185,7 +185,13 @@ impl<T: Element> Stream<T> {
 
     /// Has more or fewer workers, and more or fewer slots, if that is worth it.
     fn tune(&mut self) {
-        let Some(why) = self.tuning.look(&self.clock, &self.workshop.meter) else {
+        let change = self.tuning.look(&self.clock, &self.workshop.meter);
+        #[cfg(shuttle)]
+        let change = match self.tuning.tuner.is_fixed() {
+            true => change,
+            false => self.tuning.tuner.change_at_random(),
+        };
+        let Some(why) = change else {
             return;
         };
         let Setting { workers, slots } = self.tuning.tuner.setting();
@@ -199,7 +205,8 @@ impl<T: Element> Stream<T> {
     /// Hands every free slot to the workers.
     fn submit_free(&mut self) {
         while let Ok(slot) = self.slots.free.1.try_recv() {
-            if self.slots.count > self.tuning.tuner.setting().slots {
+            // Not the last one: the consumer may hold all others.
+            if self.slots.count > self.tuning.tuner.setting().slots && !self.pending.is_empty() {
                 self.slots.remove(slot);
             } else {
                 self.submit(slot);
@@ -207,8 +214,13 @@ impl<T: Element> Stream<T> {
         }
     }
 
-    /// All slots are in the consumer's hands: waits for one, but not for ever.
+    /// All slots are in the consumer's hands: has one more, if there may be, or waits for one, but not for ever.
     fn wait_for_slot(&mut self) -> Result<()> {
+        if self.tuning.tuner.needs_slots(self.slots.count + 1) {
+            self.slots.add(self.slots.count + 1);
+            self.submit_free();
+            return Ok(());
+        }
         let Slots { count, free, .. } = &self.slots;
         let wait = |time| free.1.recv_timeout(time).ok();
         let what = || {

@@ -137,6 +137,16 @@ impl Tuner {
         }
     }
 
+    /// The consumer goes on only with so many slots. Whether there may be so many.
+    pub(super) fn needs_slots(&mut self, count: usize) -> bool {
+        let allowed = count <= self.slots.most;
+        if allowed {
+            self.trial = None;
+            self.slots.now = self.slots.now.max(count);
+        }
+        allowed
+    }
+
     /// Whether so much has happened that a look is worth it: batches come in bunches of as many as there are workers.
     pub(super) fn is_due(&self, interval: &Interval) -> bool {
         interval.active >= LOOK && interval.batches >= 4.max(2 * self.workers.now as u64)
@@ -200,6 +210,17 @@ impl Tuner {
             });
         }
         None
+    }
+
+    /// Anything that is allowed, as no time passes in a model.
+    #[cfg(shuttle)]
+    pub(super) fn change_at_random(&mut self) -> Option<&'static str> {
+        use shuttle::rand::{Rng, thread_rng};
+        self.set(Setting {
+            workers: thread_rng().gen_range(1..=self.workers.most),
+            slots: thread_rng().gen_range(1..=self.slots.most),
+        });
+        Some("the model says so")
     }
 
     /// What may be tried next.

@@ -35,13 +35,17 @@ pub(super) struct Crew {
     running: AtomicUsize,
     /// Never 0.
     wanted: AtomicUsize,
+    /// Whether a thread has this number.
+    taken: Vec<AtomicBool>,
 }
 
 impl Crew {
-    pub(super) fn new() -> Self {
+    /// Of at most so many.
+    pub(super) fn new(most: usize) -> Self {
         Self {
             running: AtomicUsize::new(0),
             wanted: AtomicUsize::new(1),
+            taken: (0..most).map(|_| AtomicBool::new(false)).collect(),
         }
     }
 
@@ -112,17 +116,19 @@ impl<T: Element> Workers<T> {
     ///
     /// If the system starts no more threads. What there is goes on.
     pub(super) fn become_many(&mut self, count: usize) -> Result<()> {
-        let crew = &self.workshop.crew;
-        crew.wanted.store(count.max(1), Ordering::Relaxed);
-        for number in 0..self.threads.len() {
-            if self.workshop.crew.running.load(Ordering::Relaxed) >= count {
+        let workshop = Arc::clone(&self.workshop);
+        workshop.crew.wanted.store(count.max(1), Ordering::Relaxed);
+        for (number, taken) in workshop.crew.taken.iter().enumerate() {
+            if workshop.crew.running.load(Ordering::Relaxed) >= count {
                 break;
             }
-            let free = self.threads[number]
-                .as_ref()
-                .is_none_or(JoinHandle::is_finished);
-            if free {
-                self.threads[number] = Some(self.start_one(number)?);
+            // One that is about to end has its number, and its memory, for a little longer: somebody else's turn comes then.
+            if !taken.swap(true, Ordering::Acquire) {
+                let started = self.start_one(number);
+                if started.is_err() {
+                    taken.store(false, Ordering::Relaxed);
+                }
+                self.threads[number] = Some(started?);
             }
         }
         Ok(())
@@ -136,6 +142,7 @@ impl<T: Element> Workers<T> {
             .name(format!("feedline-worker-{number}"))
             .spawn(move || {
                 workshop.work(number, &waiting);
+                workshop.crew.taken[number].store(false, Ordering::Release);
                 // Users' code that the workshop holds is gone before the thread counts as ended.
                 drop((workshop, running));
             });

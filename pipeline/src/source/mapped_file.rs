@@ -101,6 +101,15 @@ impl FileBytes {
         self.len
     }
 
+    /// The bytes in `range`, if they lie in memory.
+    pub(super) fn in_memory(&self, range: Range<usize>) -> Option<&[u8]> {
+        match &self.bytes {
+            Bytes::Mapped(map) => Some(&map[range]),
+            Bytes::Copied(bytes) => Some(&bytes[range]),
+            Bytes::InFile => None,
+        }
+    }
+
     /// The bytes in `range`, lent where they lie in memory, else read into `scratch`.
     pub(super) fn get<'a>(
         &'a self,
@@ -259,6 +268,27 @@ fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io
             read => {
                 buffer = &mut buffer[read..];
                 offset += read as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes` at `offset`, from any thread.
+#[cfg(unix)]
+pub(super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+/// Writes all of `bytes` at `offset`, from any thread.
+#[cfg(windows)]
+pub(super) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_write(file, bytes, offset)? {
+            0 => return Err(std::io::ErrorKind::WriteZero.into()),
+            written => {
+                bytes = &bytes[written..];
+                offset += written as u64;
             }
         }
     }

@@ -4,6 +4,9 @@
 //! checked when it is opened, so that reading a sample of a built-in source can only fail later where the file is read
 //! piece by piece ([`Access::Read`]) and the system cannot read it any more.
 
+mod cached;
+mod cached_format;
+mod cached_write;
 mod concat;
 mod fingerprint;
 mod gzip;
@@ -11,6 +14,9 @@ mod idx;
 mod idx_file;
 mod in_memory;
 mod mapped_file;
+mod npy;
+mod npy_file;
+mod npy_header;
 #[cfg(feature = "images")]
 mod pictures;
 mod prefetch;
@@ -20,10 +26,12 @@ mod shape;
 mod split;
 mod subset;
 
+pub use cached::Cached;
 pub use concat::Concat;
 pub use idx::IdxPair;
 pub use in_memory::InMemory;
 pub use mapped_file::Access;
+pub use npy::{Axes, NpyPair};
 #[cfg(feature = "images")]
 pub use pictures::{DEFAULT_PIXEL_LIMIT, Decode, Fit, ImageFolder, TarShards};
 pub use record_file::RecordFile;

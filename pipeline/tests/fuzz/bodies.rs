@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use feedline_pipeline::dataset::Cifar10;
-use feedline_pipeline::source::{Access, IdxPair, RecordFile, RecordFormat};
+use feedline_pipeline::source::{Access, Axes, IdxPair, NpyPair, RecordFile, RecordFormat};
 use feedline_pipeline::{Error, Fault, Shape, Source};
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 
@@ -59,6 +59,45 @@ pub(crate) fn idx(input: &[u8]) {
         }
     }
     sandbox.assert_only(&["images", "labels"]);
+}
+
+/// A pair of NumPy's files: the length of the pictures' file in two bytes, that file, the labels' file.
+pub(crate) fn npy(input: &[u8]) {
+    let Some((length, files)) = input.split_first_chunk() else {
+        return;
+    };
+    let length = usize::from(u16::from_be_bytes(*length)).min(files.len());
+    let (images, labels) = files.split_at(length);
+    let sandbox = Sandbox::new();
+    let paths = [
+        sandbox.write("images.npy", images),
+        sandbox.write("labels.npy", labels),
+    ];
+    let known = naive::npy_labels(labels, CLASSES);
+    for (axes, order) in [
+        (Axes::Nhw, &[0, 1, 2][..]),
+        (Axes::Nchw, &[0, 2, 3, 1]),
+        (Axes::Nhwc, &[0, 1, 2, 3]),
+    ] {
+        let expected = naive::npy_pictures(images, order).zip(known.as_ref());
+        let expected = expected.filter(|(pictures, labels)| pictures.len() == labels.len());
+        for access in ACCESSES {
+            match NpyPair::open_with(&paths[0], &paths[1], CLASSES.into(), axes, access) {
+                Ok(pair) => {
+                    let (pictures, labels) = expected
+                        .as_ref()
+                        .expect("a file that is not sound was taken");
+                    let pictures: Vec<_> = pictures.iter().map(|pixels| &pixels[..]).collect();
+                    assert_samples(&pair, &pictures, labels);
+                }
+                Err(error) => {
+                    assert!(expected.is_none(), "a sound file was refused: {error}");
+                    assert_malformed(&error, images.len().max(labels.len()));
+                }
+            }
+        }
+    }
+    sandbox.assert_only(&["images.npy", "labels.npy"]);
 }
 
 /// A compressed IDX file of pictures. After an even byte: as it is; after an odd one: to be compressed first.

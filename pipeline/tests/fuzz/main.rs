@@ -8,7 +8,7 @@ mod picture_bodies;
 
 use std::panic::catch_unwind;
 
-use bodies::{archive, cifar, compressed, escape, gzip, idx};
+use bodies::{archive, cifar, compressed, escape, gzip, idx, npy};
 use feedline_pipeline::Random;
 use mutations::mutated;
 use tar::{Builder, EntryType, Header};
@@ -52,6 +52,45 @@ fn broken_idx_files_are_refused_and_sound_ones_are_read_to_the_byte() {
     ];
     // Of the pictures; then of the labels, which are behind 18 bytes of pixels in the first seed.
     run(idx, &seeds, &[0, 2, 6, 10, 14, 36, 40, 44], 3000);
+}
+
+/// A `.npy` file of these elements, with as many dimensions.
+fn npy_file(version: u8, element: &str, shape: &str, elements: &[u8]) -> Vec<u8> {
+    let text = format!("{{'descr': '{element}', 'fortran_order': False, 'shape': {shape}, }}");
+    let length = (text.len() as u32).to_le_bytes();
+    let length = &length[..if version == 1 { 2 } else { 4 }];
+    let start = [b"\x93NUMPY", &[version, 0][..], length];
+    [&start.concat(), text.as_bytes(), elements].concat()
+}
+
+#[test]
+fn broken_numpy_files_are_refused_and_sound_ones_are_read_to_the_byte() {
+    let pair = |images: Vec<u8>, labels: Vec<u8>| {
+        [&(images.len() as u16).to_be_bytes(), &images[..], &labels].concat()
+    };
+    let pixels: Vec<u8> = (0..36).collect();
+    let seeds = [
+        pair(
+            npy_file(1, "|u1", "(3, 2, 2, 3)", &pixels),
+            npy_file(1, "<i8", "(3,)", &[3, 2, 1].map(u64::to_le_bytes).concat()),
+        ),
+        pair(
+            npy_file(2, "|u1", "(3, 3, 4)", &pixels),
+            npy_file(3, ">u2", "(3, 1)", &[0, 3, 0, 2, 0, 1]),
+        ),
+        pair(
+            npy_file(1, "|u1", "(0, 3, 4)", &[]),
+            npy_file(1, "|i1", "(0,)", &[]),
+        ),
+        pair(
+            npy_file(1, "<f4", "(1, 3, 3)", &pixels),
+            npy_file(1, "|b1", "(1,)", &[1]),
+        ),
+    ];
+    // Magic number, version, length, type, order and dimensions of the pictures; the labels' begin behind them.
+    let fields = [0, 2, 8, 10, 11, 12, 14, 22, 24, 25, 44, 61, 62, 65, 68, 71];
+    let labels = [0, 6, 8, 9, 10, 22, 24, 25, 61].map(|field| seeds[0].len() - 24 - 63 + field);
+    run(npy, &seeds, &[&fields[..], &labels].concat(), 1500);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use cudarc::driver::CudaSlice;
 use feedline_pipeline::bf16;
 use feedline_pipeline::cuda::{CudaElement, CudaLoader, Layout};
 use feedline_pipeline::loader::LoaderBuilder;
+use tracing::debug_span;
 
 use super::parts::Parts;
 use super::session::Session;
@@ -225,6 +226,10 @@ impl<M: Model, T: Real + CudaElement> Worker<M> for GpuWorker<M, T> {
                 break;
             };
             waited += before.elapsed();
+            // Until it is queued: nothing here waits until it is done.
+            let _training =
+                debug_span!(target: "feedline_trainer", "train", epoch = epoch.number, step)
+                    .entered();
 
             let info = batch.info();
             let pass = Pass::training(self.seed, number, info.first_row);
@@ -261,6 +266,7 @@ impl<M: Model, T: Real + CudaElement> Worker<M> for GpuWorker<M, T> {
         let Some(loader) = &mut self.test else {
             return Ok(None);
         };
+        let _evaluating = debug_span!(target: "feedline_trainer", "evaluate", epoch).entered();
         self.communicator.note(steps, Phase::Statistics);
         // Each replica has seen other rows.
         let statistics = &mut self.engine.statistics();

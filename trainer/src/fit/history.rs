@@ -43,6 +43,11 @@ impl EpochRecord {
     pub fn samples_per_second(&self) -> f64 {
         self.train.samples as f64 / self.duration.as_secs_f64().max(1e-9)
     }
+
+    /// The part of training's time that rank 0 waited for data: from 0 to 1.
+    pub fn data_wait_share(&self) -> f64 {
+        self.data_wait.as_secs_f64() / self.duration.as_secs_f64().max(1e-9)
+    }
 }
 
 /// All epochs of a training run. Prints as a table.
@@ -64,8 +69,15 @@ impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:>5}  {:>10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>9}",
-            "epoch", "train loss", "accuracy", "test loss", "accuracy", "seconds", "samples/s"
+            "{:>5}  {:>10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>9}  {:>9}",
+            "epoch",
+            "train loss",
+            "accuracy",
+            "test loss",
+            "accuracy",
+            "seconds",
+            "samples/s",
+            "data wait"
         )?;
         for record in &self.epochs {
             let (epoch, train) = (record.epoch + 1, record.train);
@@ -80,7 +92,8 @@ impl fmt::Display for History {
                 None => write!(f, "  {:>9}  {:>9}", "-", "-")?,
             }
             let (seconds, rate) = (record.duration.as_secs_f64(), record.samples_per_second());
-            write!(f, "  {seconds:>8.1}  {rate:>9.0}")?;
+            let waited = 100.0 * record.data_wait_share();
+            write!(f, "  {seconds:>8.1}  {rate:>9.0}  {waited:>7.1} %")?;
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use feedline_pipeline::Loader;
-use feedline_pipeline::loader::{LoaderBuilder, LoaderState};
+use feedline_pipeline::loader::{LoaderBuilder, LoaderState, Stats};
+use tracing::debug_span;
 
 use super::gradients::{Accumulation, Clipping};
 use super::learner::{Learner, Rows};
@@ -122,13 +123,18 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
             reducer.begin(number)?;
             let parts = self.accumulation.batches;
             let mut samples = 0;
+            let span = debug_span!(target: "feedline_trainer", "train", epoch = epoch.number, step);
+            let mut training = None;
             for part in 0..parts {
+                // To wait for data is not to train.
+                drop(training.take());
                 let before = Instant::now();
                 self.collective.note(number, Phase::Data);
                 let Some(batch) = batches.next().transpose()? else {
                     return Ok(waited);
                 };
                 waited += before.elapsed();
+                training = Some(span.enter());
 
                 let info = batch.info();
                 let noise = number * parts as u64 + part as u64;
@@ -166,6 +172,7 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
             let factor = (epoch.factor)(number);
             self.learner
                 .step(number, &mut self.optimizer, gradients, factor)?;
+            drop(training);
             if step + 1 < epoch.steps && (epoch.due)(number + 1) {
                 self.collective.note(number, Phase::Statistics);
                 let learner = &mut self.learner;
@@ -181,6 +188,7 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
         let Some(loader) = &mut self.test else {
             return Ok(None);
         };
+        let _evaluating = debug_span!(target: "feedline_trainer", "evaluate", epoch).entered();
         self.collective.note(steps, Phase::Statistics);
         self.learner.share_statistics(self.collective)?;
         self.learner.swap_average()?;
@@ -202,6 +210,10 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
         }
         self.learner.swap_average()?;
         sums.over_all(self.collective).map(Some)
+    }
+
+    fn loading(&self) -> Option<Stats> {
+        Some(self.train.stats())
     }
 
     fn snapshot(&mut self) -> Result<Option<Snapshot>> {

@@ -15,7 +15,7 @@ pub(super) fn describe<F, O>(
     test: Option<&Input>,
 ) -> Result<(LoaderBuilder, Option<LoaderBuilder>)> {
     let shard = Shard::new(replica.rank(), replica.world_size())?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpu_share = 1.0 / replica.on_this_machine().max(1) as f64;
     let loaders = replica.local_ranks().len() * if test.is_some() { 2 } else { 1 };
     let load = |input: &Input, shuffle, tail| {
         Loader::builder(input.source.clone())
@@ -25,7 +25,7 @@ pub(super) fn describe<F, O>(
             .shuffle(shuffle)
             .tail(tail)
             .shard(shard)
-            .workers((cores / replica.on_this_machine()).max(1))
+            .cpu_share(cpu_share)
             .memory_budget(trainer.memory_budget / loaders)
     };
     let train = load(train, true, Tail::Drop);

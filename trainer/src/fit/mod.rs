@@ -51,6 +51,7 @@ mod worker;
 pub use callback::{Callback, Run, TrainedStep};
 pub use early_stopping::EarlyStopping;
 pub use history::{EpochRecord, History, Metrics};
+pub use progress::beside_progress;
 pub use saving::Origin;
 pub(crate) use worker::Sums;
 
@@ -58,6 +59,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use candle_core::Device;
+use feedline_pipeline::loader::Stats;
 use feedline_pipeline::{Source, Transform};
 
 use crate::checkpoint::{Checkpoints, Resume};
@@ -105,6 +107,28 @@ pub struct Fitted<M> {
     pub model: M,
     /// Loss and accuracy of each epoch.
     pub history: History,
+    /// What the time of the training set's loader went into, in this run, on the replica with rank 0, or of another process
+    /// its first one. Where another replica's loader is slower, rank 0 waits for that replica instead of for data, and this
+    /// does not show it. Prints in words; `None` on GPUs.
+    ///
+    /// ```
+    /// # use feedline_pipeline::Transform;
+    /// # use feedline_pipeline::dataset::Generated;
+    /// # use feedline_trainer::nn::{Flatten, Linear, Sequential};
+    /// # use feedline_trainer::{Input, Replicas, Trainer};
+    /// # let train = Input::new(Generated::open(100, 10)?.train, Transform::new().scale());
+    /// let fitted = Trainer::new(|device| {
+    ///     Sequential::builder([3, 32, 32]).add(Flatten).add(Linear::new(10)).build(1, device)
+    /// })
+    /// .replicas(Replicas::cpu(1)?)
+    /// .fit(train, None)?;
+    /// if let Some(loading) = fitted.loading {
+    ///     println!("{loading}"); // who waited for whom
+    ///     assert_eq!(loading.batches, 3);
+    /// }
+    /// # Ok::<(), feedline_trainer::Error>(())
+    /// ```
+    pub loading: Option<Stats>,
     /// The checkpoint that training went on from, if it did not begin at the beginning.
     pub origin: Option<Origin>,
 }

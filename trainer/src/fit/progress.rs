@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Term;
@@ -14,6 +15,29 @@ const PLAIN_EVERY: Duration = Duration::from_secs(30);
 
 /// Where the width of a line is not known, it has at most so many characters.
 const WIDTH: usize = 99;
+
+/// The line that moves on standard error.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Writes with `write` to the terminal while a [`Trainer`](super::Trainer) may show its progress there: the line that moves
+/// is taken away for that time, so that neither tears the other.
+///
+/// ```
+/// use feedline_trainer::fit::beside_progress;
+///
+/// beside_progress(|| eprintln!("warning: the disk is nearly full"));
+/// ```
+pub fn beside_progress<R>(write: impl FnOnce() -> R) -> R {
+    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match shown {
+        Some(line) => line.suspend(write),
+        None => write(),
+    }
+}
+
+fn show(line: Option<ProgressBar>) {
+    *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = line;
+}
 
 /// A line per epoch on standard error: a moving one on a terminal, else a plain one when the epoch is over and now and then
 /// while it runs.
@@ -54,6 +78,7 @@ impl Progress {
             // What a narrow terminal has no place for is cut off, not wrapped.
             let style = ProgressStyle::with_template("{wide_msg}");
             line.set_style(style.unwrap_or(ProgressStyle::default_bar()));
+            show(Some(line.clone()));
             line
         });
         Self {
@@ -103,6 +128,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(line) = &self.line {
             line.finish_and_clear();
+            show(None);
         }
     }
 }
@@ -167,7 +193,7 @@ fn over(record: &EpochRecord, epochs: u64) -> String {
         took(record.duration),
         rate(record.train, record.duration),
         100.0 * accuracy,
-        share(record.data_wait, record.duration),
+        percent(record.data_wait_share()),
     )
 }
 
@@ -183,7 +209,10 @@ fn rate(metrics: Metrics, duration: Duration) -> f64 {
 
 /// Of the time, how much was waiting for data.
 fn share(data_wait: Duration, duration: Duration) -> String {
-    let share = data_wait.as_secs_f64() / duration.as_secs_f64().max(1e-9);
+    percent(data_wait.as_secs_f64() / duration.as_secs_f64().max(1e-9))
+}
+
+fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tracing::debug_span;
+
 use super::{Input, Trainer};
 use crate::checkpoint::{
     self, Checkpoint, CheckpointFault, Checkpoints, Damaged, Folder, Position, Resume, Settings,
@@ -178,6 +180,8 @@ impl Saving {
         let (Some(folder), Some(snapshot)) = (&self.folder, snapshot) else {
             return Ok(());
         };
+        let _saving =
+            debug_span!(target: "feedline_trainer", "save", epoch = position.epoch).entered();
         collective.note(position.step, Phase::Other("writing of a checkpoint"));
         folder.save(position, &self.settings, &snapshot)
     }

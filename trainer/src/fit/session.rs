@@ -113,6 +113,7 @@ impl<'a, W> Session<'a, W> {
         let collective = self.collective;
         let abort = |error: &Error| collective.abort(&error.to_string());
         let history = self.epochs().inspect_err(abort)?;
+        let loading = self.worker.loading();
         let model = self.worker.finish()?;
         // The other replicas' models are not given back.
         if collective.rank() == 0 {
@@ -125,6 +126,7 @@ impl<'a, W> Session<'a, W> {
         Ok(Fitted {
             model,
             history,
+            loading,
             origin: self.saving.origin(),
         })
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use feedline_pipeline::loader::Stats;
 use serde::{Deserialize, Serialize};
 
 use super::history::Metrics;
@@ -26,6 +27,11 @@ pub(super) trait Worker<M> {
 
     /// Sums over the test set, of all replicas; `None` if there is no test set. `steps` have been made.
     fn evaluate(&mut self, epoch: u64, steps: u64) -> Result<Option<Sums>>;
+
+    /// What the time of the training set's loader went into, if it says so.
+    fn loading(&self) -> Option<Stats> {
+        None
+    }
 
     /// What a checkpoint holds of this moment. All replicas must call this; rank 0 alone gets it.
     fn snapshot(&mut self) -> Result<Option<Snapshot>> {

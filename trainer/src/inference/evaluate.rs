@@ -29,7 +29,7 @@ const MISTAKES: usize = 50;
 /// let network = network.build(1, &Device::Cpu)?;
 /// let data = Generated::open(100, 20)?;
 /// let test = Input::new(data.test, Transform::new().scale());
-/// let evaluation = inference::evaluate(&network, test, data.class_names)?;
+/// let evaluation = inference::evaluate(&network, test, &data.class_names)?;
 /// assert_eq!(evaluation.confusion.iter().flatten().sum::<u64>(), 20);
 /// # Ok::<(), feedline_trainer::Error>(())
 /// ```
@@ -38,7 +38,11 @@ const MISTAKES: usize = 50;
 ///
 /// As [`predict`](super::predict); [`InvalidArgument`](crate::Error::InvalidArgument) if the model, the set and the names have not the same
 /// number of classes.
-pub fn evaluate(model: &impl Model, input: Input, classes: &[&str]) -> Result<Evaluation> {
+pub fn evaluate(
+    model: &impl Model,
+    input: Input,
+    classes: &[impl AsRef<str>],
+) -> Result<Evaluation> {
     let (source, _) = input.clone().into_parts();
     let predicted: Vec<(usize, usize)> = predict_with_labels(model, input)?
         .into_iter()
@@ -76,7 +80,7 @@ pub fn evaluate(model: &impl Model, input: Input, classes: &[&str]) -> Result<Ev
         .into_iter()
         .map(|index| sample(&*source, index, predicted[index].0));
     Ok(Evaluation {
-        classes: classes.iter().map(|&name| name.into()).collect(),
+        classes: classes.iter().map(|name| name.as_ref().into()).collect(),
         confusion,
         samples: samples.collect::<Result<_>>()?,
         filters: filters(model)?,

@@ -20,6 +20,9 @@ pub(super) struct Row {
     pub(super) seconds: f64,
     pub(super) samples_per_second: f64,
     pub(super) data_wait_seconds: f64,
+    /// Of the seconds; runs of earlier versions do not have it.
+    #[serde(default)]
+    pub(super) data_wait_share: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -45,6 +48,7 @@ impl From<&EpochRecord> for Row {
             seconds: record.duration.as_secs_f64(),
             samples_per_second: record.samples_per_second(),
             data_wait_seconds: record.data_wait.as_secs_f64(),
+            data_wait_share: record.data_wait_share(),
         }
     }
 }
@@ -72,6 +76,7 @@ impl Row {
         }
         scalars.push(("samples_per_second", self.samples_per_second as f32));
         scalars.push(("data_wait", self.data_wait_seconds as f32));
+        scalars.push(("data_wait_share", self.data_wait_share as f32));
         scalars
     }
 }

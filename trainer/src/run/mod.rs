@@ -31,7 +31,7 @@
 //! | `confusion.svg`, `.png` | what the classes were taken for |
 //! | `samples.png` | pictures with what they were taken for |
 //! | `filters.png` | the kernels of the first layer |
-//! | `timeline.svg` | what ran when; of a trainer's run, on the replica with rank 0, when it waited for data, trained and evaluated |
+//! | `timeline.svg` | what ran when; of a trainer's run, on the replica with rank 0, when it waited for data, trained and evaluated; and what the loader's workers did, on all replicas, if a [recorder](RunFolder::with_recorder) hears of it |
 //! | `evaluation.json` | the numbers in the confusion matrix |
 //!
 //! With the feature `report`, `draw_timelines` compares what several runs did when; it needs no folder.
@@ -57,6 +57,10 @@ mod html;
 #[cfg(feature = "report")]
 mod raster;
 #[cfg(feature = "report")]
+mod recorder;
+#[cfg(all(test, feature = "report"))]
+mod recorder_tests;
+#[cfg(feature = "report")]
 mod report;
 #[cfg(feature = "report")]
 mod sheet;
@@ -67,6 +71,8 @@ mod timeline;
 
 #[cfg(feature = "report")]
 pub use evaluation::{Evaluation, Filters, Sample};
+#[cfg(feature = "report")]
+pub use recorder::{RecordedSpan, Recording, SpanRecorder};
 #[cfg(feature = "report")]
 pub use report::report;
 #[cfg(feature = "report")]
@@ -101,6 +107,9 @@ pub struct RunFolder {
     /// What ran when, while it is a callback of a trainer.
     #[cfg(feature = "report")]
     clock: Option<clock::Clock>,
+    /// Knows it in more detail, if there is one.
+    #[cfg(feature = "report")]
+    recorder: Option<SpanRecorder>,
 }
 
 impl RunFolder {
@@ -177,6 +186,8 @@ impl RunFolder {
             resumed,
             #[cfg(feature = "report")]
             clock: None,
+            #[cfg(feature = "report")]
+            recorder: None,
         })
     }
 

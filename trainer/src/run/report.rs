@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::clock::Clock;
 use super::html::{self, Page, Picture};
 use super::{
-    CONFIG, Evaluation, METRICS, RunFolder, Span, confusion, curves, metrics, raster, sheet,
-    timeline, write,
+    CONFIG, Evaluation, METRICS, Recording, RunFolder, Span, SpanRecorder, confusion, curves,
+    metrics, raster, sheet, timeline, write,
 };
 use crate::error::{Result, file};
 use crate::fit::{History, TrainedStep};
@@ -37,13 +37,70 @@ impl RunFolder {
     pub fn timeline(&self, spans: &[Span]) -> Result<()> {
         write(
             &self.path.join("timeline.svg"),
-            timeline::svg(spans).as_bytes(),
+            timeline::svg(spans, "").as_bytes(),
         )
+    }
+
+    /// Draws the timeline of a trainer's run from what `recorder` hears from its beginning on: on all replicas of this process
+    /// when the loader's workers filled batches, and when these were waited for, delivered and trained on. The recorder's
+    /// [layer](SpanRecorder::layer) must be in the program's subscriber; else the timeline is as without a recorder.
+    ///
+    /// ```
+    /// use feedline_pipeline::Transform;
+    /// use feedline_pipeline::dataset::Generated;
+    /// use feedline_trainer::nn::{Flatten, Linear, Sequential};
+    /// use feedline_trainer::run::{RunFolder, SpanRecorder};
+    /// use feedline_trainer::{Input, Replicas, Trainer};
+    /// use tracing_subscriber::prelude::*;
+    ///
+    /// let recorder = SpanRecorder::new();
+    /// tracing_subscriber::registry().with(recorder.layer()).init();
+    ///
+    /// # let parent = tempfile::tempdir()?;
+    /// # let runs = parent.path();
+    /// let folder = RunFolder::create(runs.join("first"), &"softmax")?.with_recorder(&recorder);
+    /// let train = Input::new(Generated::open(500, 100)?.train, Transform::new().scale());
+    /// Trainer::new(|device| {
+    ///     Sequential::builder([3, 32, 32]).add(Flatten).add(Linear::new(10)).build(1, device)
+    /// })
+    /// .replicas(Replicas::cpu(1)?)
+    /// .callback(folder)
+    /// .progress(false)
+    /// .fit(train, None)?;
+    /// assert!(std::fs::read_to_string(runs.join("first/timeline.svg"))?.contains("fill"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_recorder(mut self, recorder: &SpanRecorder) -> Self {
+        self.recorder = Some(recorder.clone());
+        self
+    }
+
+    /// Draws what the recorder knows, if it knows something.
+    fn recorded_timeline(&self) -> Result<bool> {
+        let recording = self.recorder.as_ref().map(SpanRecorder::recording);
+        let Some(recording) = recording.filter(|own| !own.spans.is_empty()) else {
+            return Ok(false);
+        };
+        let Recording { joined, lost, .. } = recording;
+        let mut words = String::new();
+        if joined > 0 {
+            words += &format!(", {joined} more joined with their neighbours");
+        }
+        if lost > 0 {
+            words += &format!(", {lost} more not kept");
+        }
+        let svg = timeline::svg(&recording.timeline("").spans, &words);
+        write(&self.path.join("timeline.svg"), svg.as_bytes())?;
+        Ok(true)
     }
 
     /// Begins to note what runs when.
     pub(crate) fn start_clock(&mut self) {
         self.clock = Some(Clock::new());
+        if let Some(recorder) = &self.recorder {
+            // What came before is no part of this run.
+            recorder.take();
+        }
     }
 
     /// A step was made.
@@ -81,7 +138,9 @@ impl RunFolder {
         {
             self.epoch(record)?;
         }
-        if let Some(clock) = &self.clock {
+        if let Some(clock) = &self.clock
+            && !self.recorded_timeline()?
+        {
             self.timeline(&clock.spans())?;
         }
         if let Some(evaluation) = evaluation {

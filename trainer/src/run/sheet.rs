@@ -32,9 +32,14 @@ const LETTERS: usize = 15;
 ///
 /// [`Error::InvalidArgument`] if there is no picture, or lengths and classes do not fit each other;
 /// [`Error::Picture`] if it can't be drawn.
-pub fn sheet(title: &str, note: &str, classes: &[&str], pictures: &[Sample]) -> Result<Vec<u8>> {
+pub fn sheet(
+    title: &str,
+    note: &str,
+    classes: &[impl AsRef<str>],
+    pictures: &[Sample],
+) -> Result<Vec<u8>> {
     let evaluation = Evaluation {
-        classes: classes.iter().map(|&name| name.into()).collect(),
+        classes: classes.iter().map(|name| name.as_ref().into()).collect(),
         samples: pictures.iter().take(MOST_SAMPLES).cloned().collect(),
         ..Evaluation::default()
     };

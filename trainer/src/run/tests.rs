@@ -59,6 +59,7 @@ fn every_epoch_is_on_disk_at_once_and_not_a_number_is_null() {
     assert_eq!(lines[1]["test"]["accuracy"], 0.5);
     assert_eq!(lines[1]["samples_per_second"], 20_000.0);
     assert_eq!(lines[1]["data_wait_seconds"], 0.125);
+    assert_eq!(lines[1]["data_wait_share"], 0.05);
     let rows = metrics::read(&folder.path().join(METRICS)).unwrap();
     assert!(rows[0].train.loss.is_nan() && rows[0].test.is_none());
     assert_eq!(rows[1], Row::from(&record(1, 0.5, Some(1.0))));
@@ -152,6 +153,7 @@ print(json.dumps({tag: [[event.step, event.value] for event in events.Scalars(ta
         "test/accuracy": [[2, 0.800_000_011_920_929]],
         "samples_per_second": [[1, 20_000.0], [2, 20_000.0]],
         "data_wait": [[1, 0.125], [2, 0.125]],
+        "data_wait_share": [[1, 0.050_000_000_745_058_06], [2, 0.050_000_000_745_058_06]],
     });
     assert_eq!(found, expected);
 }

@@ -81,8 +81,8 @@ pub fn draw_timelines(
     write(png, &raster::png(&svg).map_err(file("draw", png))?)
 }
 
-/// The timeline of one run.
-pub(super) fn svg(spans: &[Span]) -> String {
+/// The timeline of one run, with `words` behind how many spans it has.
+pub(super) fn svg(spans: &[Span], words: &str) -> String {
     let mut stages: Vec<&str> = Vec::new();
     for span in spans {
         if !stages.contains(&span.stage.as_str()) {
@@ -90,7 +90,7 @@ pub(super) fn svg(spans: &[Span]) -> String {
         }
     }
     let subtitle = format!(
-        "{}, {}",
+        "{}, {}{words}",
         count(stages.len(), "stage", "stages"),
         count(spans.len(), "span", "spans")
     );

@@ -10,6 +10,7 @@ mod header;
 mod listing;
 mod orientation;
 mod shards;
+mod single;
 mod tar_index;
 
 pub use decode::{DEFAULT_PIXEL_LIMIT, Decode};

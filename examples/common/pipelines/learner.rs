@@ -4,6 +4,9 @@ use feedline_pipeline::{BoxError, Random};
 use feedline_trainer::engine::{Batch, Engine};
 use feedline_trainer::nn::{Pass, Sequential};
 use feedline_trainer::optim::{Adam, Optimizer};
+use tracing::trace_span;
+
+use super::TARGET;
 
 const LEARNING_RATE: f32 = 0.001;
 
@@ -35,6 +38,7 @@ impl Learner {
 
     /// One step, on `[rows, channels, height, width]` numbers and `[rows]` labels. Returns the sum of the rows' losses.
     pub(crate) fn train(&mut self, images: &[f32], labels: &[u32]) -> Result<f64, BoxError> {
+        let _span = trace_span!(target: TARGET, "train").entered();
         let totals = self.engine.gradients(
             &self.values,
             &mut self.statistics,
@@ -50,6 +54,7 @@ impl Learner {
 
     /// How many of the rows the network gets right.
     pub(crate) fn evaluate(&mut self, images: &[f32], labels: &[u32]) -> Result<usize, BoxError> {
+        let _span = trace_span!(target: TARGET, "evaluate").entered();
         let batch = Batch { images, labels };
         let totals = self
             .engine
