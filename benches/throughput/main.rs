@@ -88,7 +88,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         false => None,
     };
     let folders = Folders {
-        photographs: photographs.as_ref().map(|folder| folder.path()),
+        photographs: photographs.as_ref().map(tempfile::TempDir::path),
         ..folders
     };
     let mut rows = Vec::new();

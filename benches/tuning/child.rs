@@ -27,8 +27,19 @@ pub(crate) struct Figures {
     pub(crate) ahead: usize,
     /// Bytes that came from the disk, for each byte of a sample: of a file that was to be cold.
     pub(crate) from_disk: Option<f64>,
-    /// The whole run in slices: seconds since its start, and samples per second in the slice that ended there.
-    pub(crate) slices: Vec<(f64, f64)>,
+    /// The whole run.
+    pub(crate) slices: Vec<Slice>,
+}
+
+/// A part of a run.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Slice {
+    /// From the start of the run to the end of the slice.
+    pub(crate) seconds: f64,
+    pub(crate) samples_per_second: f64,
+    /// At the end of the slice.
+    pub(crate) workers: usize,
+    pub(crate) ahead: usize,
 }
 
 /// Where the work stood at a moment.
@@ -66,7 +77,8 @@ pub(crate) fn measure(
         if let Some(cold) = &cold {
             cold.forget()?;
         }
-        for batch in loader.epoch(epoch) {
+        let mut batches = loader.epoch(epoch);
+        while let Some(batch) = batches.next() {
             let batch = batch?;
             work.consumer.consume(number);
             drop(batch);
@@ -76,7 +88,13 @@ pub(crate) fn measure(
                 continue;
             }
             let now = mark(number);
-            slices.push((now.seconds, rate(slice, now)));
+            let stats = batches.stats();
+            slices.push(Slice {
+                seconds: now.seconds,
+                samples_per_second: rate(slice, now),
+                workers: stats.workers,
+                ahead: stats.slots - 1,
+            });
             slice = now;
             match timed_from {
                 None if now.seconds >= warm_up => timed_from = Some(now),

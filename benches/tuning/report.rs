@@ -98,8 +98,8 @@ impl Report {
         let tuned = || of(Setting::Tuned).map(|own| &own.figures);
         let near = |own: &Figures| {
             let mut slices = own.slices.iter();
-            let first = slices.find(|(_, rate)| *rate >= NEAR * best.1);
-            first.map_or(f64::INFINITY, |(seconds, _)| *seconds)
+            let first = slices.find(|slice| slice.samples_per_second >= NEAR * best.1);
+            first.map_or(f64::INFINITY, |slice| slice.seconds)
         };
         let from_disk = self.measured.iter().filter(|own| own.work == name);
         Some(Summary {
