@@ -95,7 +95,8 @@ fn fail(error: &Error, output: &Output) -> ExitCode {
     {
         let (name, folder) = (name.name(), quoted(folder));
         say(format_args!(
-            "`feedline data fetch {name} --data {folder}` fetches it, and --data takes it from another folder"
+            "`feedline data fetch {name} --data {folder}` fetches it, and --data takes it from another folder; a folder of your \
+             own pictures is --data images=DIR, with a sub-folder for each class"
         ));
     }
     // Of pictures the result has said it.

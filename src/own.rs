@@ -165,7 +165,7 @@ fn arrays(parts: &Parts, channels: usize) -> Result<Opened> {
 /// The pair of arrays in a folder, read in the only way that gives so many channels.
 fn pair(folder: &Path, channels: usize, classes: usize) -> Result<NpyPair> {
     let [images, labels] = ["images.npy", "labels.npy"].map(|name| folder.join(name));
-    let mut found = Vec::new();
+    let (mut found, mut shape) = (Vec::new(), String::new());
     for axes in [Axes::Nhw, Axes::Nhwc, Axes::Nchw] {
         match NpyPair::open(&images, &labels, classes, axes) {
             Ok(pair) if pair.shape().channels == channels => found.push(pair),
@@ -173,8 +173,9 @@ fn pair(folder: &Path, channels: usize, classes: usize) -> Result<NpyPair> {
             Err(PipelineError::Malformed {
                 fault: Fault::WrongDimensions,
                 path,
+                found,
                 ..
-            }) if path == images => {}
+            }) if path == images => shape = found,
             Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
@@ -182,20 +183,16 @@ fn pair(folder: &Path, channels: usize, classes: usize) -> Result<NpyPair> {
     match (found.pop(), found.len()) {
         (Some(pair), 0) => Ok(pair),
         (last, _) => {
-            let what = if last.is_some() {
-                "can be read in two ways"
-            } else {
-                "has others"
+            let found = match last {
+                Some(_) => "one that can be read in two ways".into(),
+                None => shape,
             };
             let expected = match channels {
-                1 => "(number, height, width)",
-                _ => "(number, height, width, 3) or (number, 3, height, width)",
+                1 => "grey pictures: (number, height, width)",
+                _ => "pictures in colour: (number, height, width, 3) or (number, 3, height, width)",
             };
-            Err(invalid(
-                "axes of the array",
-                format!("such that {} {what}", images.display()),
-                expected,
-            ))
+            let found = format!("{found} in {}", images.display());
+            Err(invalid("shape", found, expected))
         }
     }
 }

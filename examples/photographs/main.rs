@@ -87,6 +87,13 @@ fn run(arguments: &Arguments) -> Result<(), BoxError> {
         (Some(data), _) => data,
         (None, keep) => {
             let folder = keep.as_ref().unwrap_or(&generated);
+            if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+                let found = folder.display();
+                return Err(format!(
+                    "{found} is not empty: name a new folder to draw in, or train on what is there with --data {found}"
+                )
+                .into());
+            }
             let start = Instant::now();
             wildlife::write(folder, arguments.photographs.get(), arguments.seed)?;
             println!(

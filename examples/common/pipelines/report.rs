@@ -46,15 +46,17 @@ impl Compared {
             let stages = ["train", "evaluate"].into_iter();
             stages.filter_map(|stage| run.total(stage)).sum()
         };
-        let busy = busy(&self.naive).min(busy(&self.optimised));
+        let busy = busy(&self.naive);
         self.naive.wall.as_secs_f64() / busy.as_secs_f64()
     }
 
     fn walls(&self) -> String {
         let [naive, optimised] = [&self.naive, &self.optimised].map(|run| run.wall.as_secs_f64());
-        let less = 100.0 * (1.0 - optimised / naive);
+        let percent = 100.0 * (1.0 - optimised / naive);
+        let word = if percent < 0.0 { "more" } else { "less" };
         format!(
-            "{naive:.2} s naive, {optimised:.2} s optimised: {less:.1} % less, a ratio of {:.2}",
+            "{naive:.2} s naive, {optimised:.2} s optimised: {:.1} % {word}, a ratio of {:.2}",
+            percent.abs(),
             self.ratio()
         )
     }

@@ -42,6 +42,13 @@ impl<'a, K: Sink> Batches<'a, K> {
         self.loader.state()
     }
 
+    /// Says that no batch is asked for for a while. What has gone by since the last one was the consumer's work, in the loader's
+    /// [`stats`](Self::stats), and what goes by until the next is nobody's. At the end of an epoch
+    /// [`next`](Iterator::next) does that when it has no more; this is for who doesn't ask it again.
+    pub fn pause(&mut self) {
+        self.loader.pause();
+    }
+
     /// What the loader's time has gone into; as [`Loader::stats`].
     pub fn stats(&self) -> Stats {
         self.loader.stats()

@@ -7,7 +7,7 @@ use super::meter::{ConsumerTimes, WorkerTimes};
 use super::tuner::Setting;
 
 /// A consumer that waits less of its time than this is not slowed down by its loader in any way that matters.
-const INPUT_BOUND: f64 = 0.03;
+const INPUT_BOUND: f64 = 0.05;
 
 /// What a loader's time goes into: how long its stages take, and who waits for whom. Made by
 /// [`Loader::stats`](super::Loader::stats).

@@ -37,8 +37,7 @@ impl NpyFile {
     /// The number of pictures, and their shape.
     pub(super) fn pictures(&self, axes: Axes) -> Result<(usize, Shape)> {
         if !matches!(self.header.element.as_str(), "|u1" | "<u1" | ">u1") {
-            let expected =
-                "elements of type uint8 from 0 to 255, as images.astype('uint8') makes them";
+            let expected = "elements of type uint8: `images.astype('uint8')` makes them of numbers from 0 to 255, and `(images * 255).astype('uint8')` of numbers from 0 to 1";
             return Err(self.wrong_type(expected));
         }
         let (layout, pictures) = match (axes, &self.header.dimensions[..]) {

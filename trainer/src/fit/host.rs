@@ -181,6 +181,7 @@ impl<M: Model, O: Optimizer> Worker<M> for HostWorker<'_, M, O> {
                 (epoch.save)(snapshot, waited)?;
             }
         }
+        batches.pause();
         Ok(waited)
     }
 
