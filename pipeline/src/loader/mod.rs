@@ -34,10 +34,12 @@ mod meter;
 mod plan;
 mod prepare;
 mod sampling;
+mod slots;
 mod state;
 mod stats;
 mod stream;
 mod tuner;
+mod tuning;
 mod waits;
 mod workers;
 

@@ -7,14 +7,16 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{debug, debug_span};
 
 use super::lane::Lane;
-use super::meter::{ConsumerClock, ConsumerTimes, Meter, WorkerTimes};
+use super::meter::{ConsumerClock, Meter};
+use super::slots::Slots;
 use super::stats::Stats;
-use super::tuner::{Bounds, Interval, Limit, Setting, Tuner};
+use super::tuner::{Bounds, Limit, Setting, Tuner};
+use super::tuning::Tuning;
 use super::waits::Patience;
 use super::workers::{Crew, Workers, Workshop};
 use crate::batch::{Activity, HostBatch, Place, Recipe, Slot, SlotSize};
@@ -22,7 +24,6 @@ use crate::error::{Error, Result};
 use crate::order::Order;
 use crate::source::Source;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::channel::{Receiver, Sender, bounded};
 use crate::transform::Element;
 
 /// How much work there is at a time, and how long to wait for it.
@@ -55,32 +56,6 @@ struct Pending {
     epoch: u64,
     step: usize,
     lane: usize,
-}
-
-/// The memory of batches: as much of it as is wanted at the time.
-struct Slots<T: Element> {
-    size: SlotSize,
-    free: (Sender<Slot<T>>, Receiver<Slot<T>>),
-    /// How many there are.
-    count: usize,
-    /// Numbers of those that there could be.
-    unused: Vec<usize>,
-}
-
-/// When the tuner looks, and at what.
-struct Tuning {
-    tuner: Tuner,
-    /// Batches that are not looked at, since they were begun before the last change.
-    settle: usize,
-    since: Reading,
-}
-
-/// What the clocks showed.
-#[derive(Clone, Copy)]
-struct Reading {
-    at: Instant,
-    consumer: ConsumerTimes,
-    workers: WorkerTimes,
 }
 
 impl<T: Element> Stream<T> {
@@ -301,99 +276,6 @@ impl<T: Element> Stream<T> {
                 })
             }
         }
-    }
-}
-
-impl<T: Element> Slots<T> {
-    fn new(size: SlotSize, count: Bounds) -> Self {
-        let mut slots = Self {
-            size,
-            free: bounded(count.most),
-            count: 0,
-            unused: (0..count.most).rev().collect(),
-        };
-        slots.add(count.first);
-        slots
-    }
-
-    /// Sets memory aside until there are `count` slots.
-    fn add(&mut self, count: usize) {
-        while self.count < count
-            && let Some(number) = self.unused.pop()
-        {
-            // The channel has room for all that there can be.
-            let _ = self.free.0.send(Slot::new(number, self.size));
-            self.count += 1;
-        }
-    }
-
-    /// Gives the memory of a slot back.
-    fn remove(&mut self, slot: Slot<T>) {
-        self.unused.push(slot.number);
-        self.count -= 1;
-    }
-}
-
-impl Tuning {
-    fn new(tuner: Tuner) -> Self {
-        Self {
-            // Not the first batches, for which everything is waited for.
-            settle: tuner.setting().workers,
-            tuner,
-            since: Reading::default(),
-        }
-    }
-
-    /// Looks, if it is time for it, and says why if that changes the setting.
-    fn look(&mut self, clock: &ConsumerClock, meter: &Meter) -> Option<&'static str> {
-        if self.tuner.is_fixed() {
-            return None;
-        }
-        let consumer = clock.times();
-        if self.settle > 0 {
-            let batches = consumer.batches - self.since.consumer.batches;
-            if batches >= self.settle as u64 {
-                self.settle = 0;
-                self.since = Reading::of(consumer, meter);
-            }
-            return None;
-        }
-        let before = &self.since;
-        let mut interval = Interval {
-            active: consumer.elapsed() - before.consumer.elapsed(),
-            waiting: consumer.waiting - before.consumer.waiting,
-            batches: consumer.batches - before.consumer.batches,
-            ..Interval::default()
-        };
-        if !self.tuner.is_due(&interval) {
-            return None;
-        }
-        let now = Reading::of(consumer, meter);
-        interval.wall = now.at - before.at;
-        interval.busy = now.workers.stages.busy() - before.workers.stages.busy();
-        interval.cpu = now.workers.cpu - before.workers.cpu;
-        self.since = now;
-        let change = self.tuner.look(&interval);
-        if change.is_some() {
-            self.settle = self.tuner.setting().workers;
-        }
-        change
-    }
-}
-
-impl Reading {
-    fn of(consumer: ConsumerTimes, meter: &Meter) -> Self {
-        Self {
-            at: Instant::now(),
-            consumer,
-            workers: meter.times(),
-        }
-    }
-}
-
-impl Default for Reading {
-    fn default() -> Self {
-        Self::of(ConsumerTimes::default(), &Meter::default())
     }
 }
 
