@@ -28,6 +28,9 @@ const BUSY: f64 = 0.8;
 /// looks differ.
 const GAIN: f64 = 0.04;
 
+/// Workers that use so much of their share of the processors gain next to nothing from more of them.
+const SATURATED: f64 = 0.92;
+
 /// How far above its share the workers' processor time may be measured before there are fewer of them.
 const TOLERANCE: f64 = 1.1;
 
@@ -249,8 +252,12 @@ impl Tuner {
             let slots = (2 * slots).min(self.slots.most);
             return Setting { workers, slots };
         }
+        let processors = self.limit.processors;
         // Rounded up, as those that wait in between leave room for another one: if that is too much, the next look sees it.
-        let fair = workers as f64 * self.limit.processors / used.max(f64::MIN_POSITIVE) + 0.9;
+        let fair = match used > SATURATED * processors {
+            true => workers as f64,
+            false => (workers as f64 * processors / used.max(f64::MIN_POSITIVE)).ceil(),
+        };
         // What is in the consumer's hands can't be filled, and more threads than there is to fill would sleep.
         let fillable = (self.slots.most - 1).max(1).saturating_mul(self.parts);
         let most = (fair as usize).min(self.workers.most).min(fillable);
