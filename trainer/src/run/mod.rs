@@ -31,7 +31,7 @@
 //! | `confusion.svg`, `.png` | what the classes were taken for |
 //! | `samples.png` | pictures with what they were taken for |
 //! | `filters.png` | the kernels of the first layer |
-//! | `timeline.svg` | what ran when; of a trainer's run, on the replica with rank 0, when it waited for data, trained and evaluated; and what the loader's workers did, on all replicas, if a [recorder](RunFolder::with_recorder) hears of it |
+//! | `timeline.svg` | what ran when; of a trainer's run, on the replica with rank 0, when it waited for data, trained and evaluated; and what the loader's workers did, on all replicas, if a `SpanRecorder` hears of it |
 //! | `evaluation.json` | the numbers in the confusion matrix |
 //!
 //! With the feature `report`, `draw_timelines` compares what several runs did when; it needs no folder.
