@@ -91,11 +91,6 @@ fn what_is_tuned_takes_no_more_than_the_plan_says() {
     let (_, live, loader) = live(builder);
     let plan = loader.plan();
     assert!(plan.bytes() <= 8 << 20 && plan.slots > plan.initial_slots);
-    assert!(
-        loader.stats().workers > plan.initial_workers,
-        "{}",
-        loader.stats()
-    );
     // Channels and handles, for each slot and worker.
     let most = plan.bytes() + (2 << 10) * (plan.slots + plan.workers);
     assert!(live.iter().all(|&live| live <= most), "{most}: {live:?}");

@@ -143,7 +143,8 @@ fn a_slow_transform_is_what_the_consumer_waits_for() {
         "{stats}"
     );
     assert!(stats.transforming >= 400 * MILLISECOND, "{stats:?}");
-    // To sleep takes no processor.
+    // To sleep takes no processor, where the system tells.
+    #[cfg(unix)]
     assert!(stats.cpu < stats.transforming, "{stats:?}");
     assert!(stats.to_string().starts_with("input-bound"), "{stats}");
 }

@@ -78,7 +78,8 @@ impl<T: Element> Recipe<T> {
 
     /// The bytes of a [`worker_memory`](Self::worker_memory).
     pub(crate) fn worker_bytes(source: &dyn Source, program: &Program<T>) -> usize {
-        source.scratch_bytes() + DRAWS * size_of::<Draw>() + program.scratch_bytes()
+        let own = DRAWS * size_of::<Draw>() + program.scratch_bytes();
+        source.scratch_bytes().saturating_add(own)
     }
 
     /// Fills `part` with its rows of the batch at `place`; stops early once `cancelled`. What failed and was let pass is

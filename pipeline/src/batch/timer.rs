@@ -71,7 +71,7 @@ impl StageTimer {
         };
         let whole = began.elapsed();
         self.read += read;
-        self.transform += whole - read;
+        self.transform += whole.saturating_sub(read);
         let every = ALL.as_nanos() / whole.as_nanos().max(1);
         self.every = (every as u32).clamp(1, AT_MOST_EVERY);
     }

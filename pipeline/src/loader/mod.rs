@@ -5,7 +5,7 @@
 //! How many workers there are and how many batches they prepare ahead is found out while batches flow, unless
 //! [`workers`](LoaderBuilder::workers) or [`prefetch`](LoaderBuilder::prefetch) says so. What comes out is the same to the
 //! bit; and there are never more bytes than the [`memory_budget`](LoaderBuilder::memory_budget) allows, nor, for longer than
-//! it takes to notice, more processor time than the [`cpu_share`](LoaderBuilder::cpu_share).
+//! it takes to notice, more processor time than the [`cpu_share`](LoaderBuilder::cpu_share) and a tenth of it.
 //!
 //! A loader begins with a worker for each processor, and two batches ahead for each worker. From then on it looks back
 //! whenever its consumer was at work for a tenth of a second and got a few batches meanwhile:
@@ -313,7 +313,9 @@ impl<K: Sink> Loader<K> {
         let info = batch.info();
         let delivered = debug_span!("deliver", epoch = info.epoch, step = info.step)
             .in_scope(|| self.sink.deliver(batch));
-        self.stream.clock().deliver(info.samples);
+        if delivered.is_ok() {
+            self.stream.clock().deliver(info.samples);
+        }
         delivered
     }
 }

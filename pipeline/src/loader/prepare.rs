@@ -24,6 +24,9 @@ const AHEAD: usize = 2;
 const MOST_AHEAD: usize = if cfg!(shuttle) { 1 } else { 4 };
 const MOST_SLOTS: usize = if cfg!(shuttle) { 1 } else { 33 };
 
+/// So many slots come before more workers than there are processors: one that is filled, one that is ready, one that is held.
+const FIRST_SLOTS: usize = 3;
+
 /// All that a loader is made of, before it is made.
 pub(crate) struct Prepared<T: Element> {
     pub(crate) program: Program<T>,
@@ -111,7 +114,8 @@ impl<K: Sink> LoaderBuilder<K> {
         let slot_bytes = SlotSize { rows, shape }.bytes::<K::Element>();
         let slot_bytes = slot_bytes.unwrap_or(usize::MAX);
         let worker_bytes = Recipe::worker_bytes(&*self.source, program);
-        let workers = self.worker_bounds(processors, worker_bytes)?;
+        let order_bytes = self.sampling.table_bytes(self.source.len());
+        let workers = self.worker_bounds(processors, worker_bytes, slot_bytes, order_bytes)?;
         let parts = (slot_bytes / LEAST_PART_BYTES).clamp(1, workers.most.min(rows));
         let mut plan = Plan {
             samples: order.len(),
@@ -127,16 +131,22 @@ impl<K: Sink> LoaderBuilder<K> {
             initial_slots: 0,
             slot_bytes,
             worker_bytes,
-            order_bytes: self.sampling.table_bytes(self.source.len()),
+            order_bytes,
         };
         let slots = self.slot_bounds(&plan)?;
         (plan.initial_slots, plan.slots) = (slots.first, slots.most);
         Ok(plan)
     }
 
-    /// With how many workers to begin, and how many there may be. Those that are not asked for by number have at most half of
-    /// the budget for themselves.
-    fn worker_bounds(&self, processors: f64, worker_bytes: usize) -> Result<Bounds> {
+    /// With how many workers to begin, and how many there may be. Those that are not asked for by number have what the batches
+    /// leave that are needed first.
+    fn worker_bounds(
+        &self,
+        processors: f64,
+        worker_bytes: usize,
+        slot_bytes: usize,
+        order_bytes: usize,
+    ) -> Result<Bounds> {
         match self.workers {
             Some(0) => Err(invalid("number of workers", 0, "at least 1")),
             Some(workers) => Ok(Bounds {
@@ -144,8 +154,14 @@ impl<K: Sink> LoaderBuilder<K> {
                 most: workers,
             }),
             None => {
+                let least = self
+                    .prefetch
+                    .map_or(FIRST_SLOTS, |ahead| ahead.saturating_add(1));
+                let budget = self.memory_budget.saturating_sub(order_bytes);
+                let slots = (budget / slot_bytes.max(1)).min(least);
+                let rest = budget - slots * slot_bytes;
+                let affordable = (rest / worker_bytes.max(1)).max(1);
                 let first = (processors as usize).max(1);
-                let affordable = (self.memory_budget / 2 / worker_bytes.max(1)).max(1);
                 let most = MOST_WORKERS.max(MOST_A_PROCESSOR * first);
                 Ok(Bounds {
                     first: first.min(affordable),

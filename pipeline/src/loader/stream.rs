@@ -146,7 +146,10 @@ impl<T: Element> Stream<T> {
         self.tune();
         self.submit_free();
         if self.pending.is_empty() {
-            self.wait_for_slot()?;
+            let slot = self.wait_for_slot();
+            // That was the consumer's own doing.
+            self.clock.request();
+            slot?;
         }
         let (epoch, step) = self.position();
         let received = debug_span!("wait", epoch, step).in_scope(|| self.receive());
@@ -166,15 +169,15 @@ impl<T: Element> Stream<T> {
             true => change,
             false => self.tuning.tuner.change_at_random(),
         };
-        let Some(why) = change else {
-            return;
-        };
         let Setting { workers, slots } = self.tuning.tuner.setting();
-        debug!("{why}: {workers} workers, {slots} slots");
+        if let Some(why) = change {
+            debug!("{why}: {workers} workers, {slots} slots");
+            self.slots.add(slots);
+        }
+        // Also without a change: a worker may have left before it heard that it is wanted again.
         if let Err(error) = self.workers.become_many(workers) {
             debug!("{error}");
         }
-        self.slots.add(slots);
     }
 
     /// Hands every free slot to the workers.

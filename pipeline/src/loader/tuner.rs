@@ -44,9 +44,8 @@ const SPARE: f64 = 1.5;
 /// What a loader has done between two looks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Interval {
-    /// By the clock.
-    pub(super) wall: Duration,
-    /// Without the consumer's pauses between epochs.
+    /// Without the consumer's pauses between epochs. What workers do in those counts nevertheless: rather too much than too
+    /// little.
     pub(super) active: Duration,
     /// In which the consumer waited for a batch.
     pub(super) waiting: Duration,
@@ -175,7 +174,7 @@ impl Tuner {
         let rate = interval.batches as f64 / active;
         let waiting = interval.waiting.as_secs_f64() / active;
         let busy = interval.busy.as_secs_f64() / active;
-        let used = interval.cpu.as_secs_f64() / interval.wall.as_secs_f64();
+        let used = interval.cpu.as_secs_f64() / active;
         for knob in [&mut self.workers, &mut self.slots] {
             knob.rest = knob.rest.saturating_sub(1);
         }

@@ -1,7 +1,5 @@
 //! When the tuner looks, and at what.
 
-use std::time::Instant;
-
 use super::meter::{ConsumerClock, ConsumerTimes, Meter, WorkerTimes};
 use super::tuner::{Interval, Tuner};
 
@@ -16,7 +14,6 @@ pub(super) struct Tuning {
 /// What the clocks showed.
 #[derive(Clone, Copy)]
 struct Reading {
-    at: Instant,
     consumer: ConsumerTimes,
     workers: WorkerTimes,
 }
@@ -56,7 +53,6 @@ impl Tuning {
             return None;
         }
         let now = Reading::of(consumer, meter);
-        interval.wall = now.at - before.at;
         interval.busy = now.workers.stages.busy() - before.workers.stages.busy();
         interval.cpu = now.workers.cpu - before.workers.cpu;
         self.since = now;
@@ -71,7 +67,6 @@ impl Tuning {
 impl Reading {
     fn of(consumer: ConsumerTimes, meter: &Meter) -> Self {
         Self {
-            at: Instant::now(),
             consumer,
             workers: meter.times(),
         }

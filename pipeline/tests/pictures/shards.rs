@@ -303,9 +303,9 @@ fn unsound_samples_name_shard_key_and_what_to_do() {
             &["found \"-1\""],
         ),
         (
-            &[("a.jpg", one), ("a.cls", b"4294967295")],
+            &[("a.jpg", one), ("a.cls", b"1048576")],
             Fault::UnsoundSample,
-            &["4294967295"],
+            &["below 1048576", "found \"1048576\""],
         ),
         (&[("a.txt", one)], Fault::NoPictures, &["0001.cls"]),
         (&[], Fault::NoPictures, &["none"]),

@@ -64,7 +64,6 @@ impl Model {
             (rate * self.fill).min(workers)
         };
         Interval {
-            wall: seconds(1.0),
             active: seconds(1.0),
             waiting: seconds(waiting),
             busy: seconds(busy),
@@ -81,7 +80,6 @@ impl Interval {
         let scale = self.batches as f64 / rate;
         let long = |time: Duration| time.mul_f64(scale);
         Self {
-            wall: long(self.wall),
             active: long(self.active),
             waiting: long(self.waiting),
             busy: long(self.busy),

@@ -221,6 +221,9 @@ fn add(
     Ok(())
 }
 
+/// Lists are made with a place for each class: a number that is damaged must not decide how long they are.
+const MOST_CLASSES: u32 = 1 << 20;
+
 /// The number in a file of that.
 fn class(file: &FileBytes, name: &[u8], start: u64, length: u64) -> Result<u32> {
     let mut scratch = Vec::new();
@@ -231,10 +234,12 @@ fn class(file: &FileBytes, name: &[u8], start: u64, length: u64) -> Result<u32> 
         .map(str::trim)
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|text| text.parse().ok())
-        // Their count must be a number of the same size.
-        .filter(|&class| class < u32::MAX);
+        .filter(|&class| class < MOST_CLASSES);
     number.filter(|_| length <= LONGEST_CLASS).ok_or_else(|| {
-        let expected = format!("the class as a decimal number in {}", shown(name));
+        let expected = format!(
+            "a class below {MOST_CLASSES} as a decimal number in {}",
+            shown(name)
+        );
         let found = shown(text);
         malformed(file, Fault::UnsoundSample, start, expected, found)
     })
