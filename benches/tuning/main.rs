@@ -79,7 +79,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         true => Some(cold::create(&arguments.folder)?),
         false => None,
     };
-    let file = file.as_ref().map_or(Path::new(""), |file| file.path());
+    // Where none is read, the name of none; a program takes no empty one.
+    let file = file.as_ref().map_or(Path::new("-"), |file| file.path());
     let mut report = Report::new(&works);
     for round in 1..=arguments.rounds {
         for work in &works {
