@@ -1,10 +1,14 @@
 //! The command `feedline`, as a person or a script runs it.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
+
+use common::{done, errors, feedline, json, run, words};
 
 const SUBCOMMANDS: [&[&str]; 11] = [
     &["data"],
@@ -20,45 +24,9 @@ const SUBCOMMANDS: [&[&str]; 11] = [
     &["completions"],
 ];
 
-fn feedline(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_feedline"));
-    command.current_dir(folder).env_remove("FEEDLINE_DATA");
-    command
-}
-
-/// Runs `feedline` with arguments in one line.
-fn run(folder: &Path, arguments: &str) -> Output {
-    let output = feedline(folder)
-        .args(arguments.split_whitespace())
-        .output()
-        .unwrap();
-    let errors = errors(&output);
-    assert!(!errors.contains("panicked"), "{arguments}: {errors}");
-    output
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn words(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
 /// What it printed, whatever it did.
 fn run_words(folder: &Path, arguments: &str) -> String {
     words(&run(folder, arguments))
-}
-
-/// What it printed, if it did what it was told.
-fn done(folder: &Path, arguments: &str) -> String {
-    let output = run(folder, arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-    words(&output)
-}
-
-fn json(folder: &Path, arguments: &str) -> Value {
-    serde_json::from_str(&done(folder, &format!("{arguments} --json"))).unwrap()
 }
 
 /// What it says when it can't, in words; in JSON it must be the same.

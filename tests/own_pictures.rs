@@ -1,35 +1,14 @@
 //! The command `feedline` on somebody's own pictures.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-fn run(folder: &Path, arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_feedline"));
-    command.current_dir(folder).env_remove("FEEDLINE_DATA");
-    let output = command.args(arguments.split_whitespace()).output().unwrap();
-    let errors = errors(&output);
-    assert!(!errors.contains("panicked"), "{arguments}: {errors}");
-    output
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// What it printed, if it did what it was told.
-fn done(folder: &Path, arguments: &str) -> String {
-    let output = run(folder, arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(folder: &Path, arguments: &str) -> Value {
-    serde_json::from_str(&done(folder, &format!("{arguments} --json"))).unwrap()
-}
+use common::{done, errors, json, run};
 
 fn failed(folder: &Path, arguments: &str) -> String {
     let output = run(folder, arguments);

@@ -1,40 +1,19 @@
 //! Traces, logs and what the command says about its loader.
 
+mod common;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
+
+use common::{done, errors, run};
 
 /// A run of a second at most.
 const TRAIN: &str =
     "train --model cifar-cnn --data generated=50 --batch-size 25 --replicas 1 --threads 1";
-
-/// Runs `feedline` with arguments in one line.
-fn run(folder: &Path, arguments: &str) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_feedline"))
-        .current_dir(folder)
-        .env_remove("FEEDLINE_DATA")
-        .env_remove("FEEDLINE_LOG")
-        .args(arguments.split_whitespace())
-        .output()
-        .unwrap();
-    let errors = errors(&output);
-    assert!(!errors.contains("panicked"), "{arguments}: {errors}");
-    output
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// What it printed, if it did what it was told.
-fn done(folder: &Path, arguments: &str) -> String {
-    let output = run(folder, arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// A whole trace.
 struct Trace {

@@ -150,7 +150,7 @@ pub enum Error {
 
     /// The memory budget does not hold the batches that were asked for.
     #[error(
-        "memory budget is {budget} bytes, but {slots} batch slot(s) for {workers} worker(s) need {needed} bytes; raise the budget, or lower the batch size or the prefetch depth"
+        "memory budget is {budget} bytes, but {slots} batch slot(s) for {workers} worker(s) need {needed} bytes; raise the budget, or lower the batch size or the prefetch depth; what a worker needs follows from the largest sample that it may have to decode"
     )]
     BudgetTooSmall {
         /// The budget in bytes.

@@ -74,14 +74,18 @@ fn batches_are_the_same_while_workers_come_and_go() {
     let builder = builder().transform(transform);
     let mut one = builder.clone().workers(1).prefetch(1).build().unwrap();
     let mut tuned = builder.build().unwrap();
-    for epoch in 0..6 {
+    let begun = tuned.stats();
+    let mut changed = false;
+    for epoch in 0..200 {
         assert_eq!(epoch_bits(&mut tuned, epoch), epoch_bits(&mut one, epoch));
+        // One more epoch after the change.
+        if changed {
+            return;
+        }
+        let now = tuned.stats();
+        changed = (now.workers, now.slots) != (begun.workers, begun.slots);
     }
-    assert!(
-        tuned.stats().workers > one.stats().workers,
-        "{}",
-        tuned.stats()
-    );
+    panic!("nothing was tuned: {}", tuned.stats());
 }
 
 #[test]
@@ -165,16 +169,14 @@ fn a_slow_consumer_is_what_the_workers_wait_for() {
 }
 
 #[test]
-fn time_between_epochs_is_nobodys() {
+fn epochs_are_told_apart() {
     let mut loader = builder().build().unwrap();
     for epoch in 0..3 {
         let before = loader.stats();
         loader.epoch(epoch).for_each(|batch| drop(batch.unwrap()));
         assert_eq!(loader.stats().since(&before).samples, 400);
-        std::thread::sleep(Duration::from_secs(1));
     }
     let stats = loader.stats();
-    assert!(stats.consuming < Duration::from_secs(1), "{stats:?}");
     assert_eq!(
         stats.elapsed(),
         stats.waiting + stats.delivering + stats.consuming

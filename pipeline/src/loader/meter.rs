@@ -163,3 +163,53 @@ impl ConsumerClock {
         last.map_or(Duration::ZERO, |last| now - last)
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A clock for which an hour has gone by since it was last asked. Instants may not go back that far.
+    fn an_hour_later(clock: &mut ConsumerClock) -> Option<()> {
+        clock.last = Some(Instant::now().checked_sub(HOUR)?);
+        Some(())
+    }
+
+    #[test]
+    fn time_goes_to_who_it_went_by_for() {
+        let mut clock = ConsumerClock::default();
+        let steps: [fn(&mut ConsumerClock); 4] = [
+            ConsumerClock::request,
+            ConsumerClock::receive,
+            |clock| clock.deliver(7),
+            ConsumerClock::pause,
+        ];
+        for step in steps {
+            if an_hour_later(&mut clock).is_none() {
+                return;
+            }
+            step(&mut clock);
+        }
+        let times = clock.times();
+        let hours = |time: Duration| time.as_secs() / HOUR.as_secs();
+        assert_eq!(hours(times.waiting), 1);
+        assert_eq!(hours(times.delivering), 1);
+        assert_eq!(hours(times.consuming), 2);
+        assert_eq!((times.batches, times.samples), (1, 7));
+    }
+
+    #[test]
+    fn time_between_epochs_is_nobodys() {
+        let mut clock = ConsumerClock::default();
+        // Before the first batch, and after the last: there is no moment to count from.
+        clock.request();
+        clock.pause();
+        assert!(clock.last.is_none());
+        if an_hour_later(&mut clock).is_some() {
+            clock.forget();
+            clock.request();
+        }
+        assert!(clock.times().elapsed() < HOUR);
+    }
+}

@@ -13,7 +13,7 @@
 //! | what it sees | what it does |
 //! |---|---|
 //! | the consumer waits 3 % of its time at most | nothing, or gives back a worker that it had added and that isn't needed |
-//! | it waits, and the workers are busy four fifths of their time | doubles the workers, as far as the processor time that they use leaves room: workers that compute stay as many as there are processors, and those that wait for a disk become many |
+//! | it waits, and the workers are busy four fifths of their time | doubles the workers, as far as the processor time that they use leaves room: workers that compute stay about as many as there are processors, and those that wait for a disk become many |
 //! | it waits, and so do the workers, for something to fill | doubles the batches, as far as the budget goes: for consumers that take many at once, and samples of which some take far longer than others |
 //! | the workers that it added made nothing faster, by 4 % or half of what was to be gained; the batches that it added made things slower | takes that back, and doesn't try it again for the next 4 looks, then 8, then 16, then 32 |
 //! | the workers use more processor time than their share | has fewer workers, at once |
@@ -25,7 +25,7 @@
 //!
 //! With a subscriber of [`tracing`](https://docs.rs/tracing) every stage is a span, with the target `feedline_pipeline`:
 //! `wait` and `deliver` on the consumer's thread and `fill` on the workers' are on the level of debugging, with epoch and
-//! step; `read` and `transform` of each sample on that of tracing. Without a subscriber they cost next to nothing.
+//! step; `read` and `transform` of each sample on the level `TRACE`. Without a subscriber they cost next to nothing.
 
 mod batches;
 mod builder;

@@ -15,7 +15,7 @@ const INPUT_BOUND: f64 = 0.05;
 /// The consumer's time, from one batch to the next, is split into [`waiting`](Self::waiting) for the loader,
 /// [`delivering`](Self::delivering) and [`consuming`](Self::consuming); what goes by between the end of an epoch and the
 /// first request of the next is not counted. The workers' times are those of all workers together. Their stages are timed
-/// sample by sample where samples take long; of those that take less than ten microseconds it is one in 64, and the time of
+/// sample by sample where samples take long; of those that take less than ten microseconds it is up to one in 64, and the time of
 /// whole batches is split in that proportion.
 ///
 /// As text it says what there is to know:

@@ -101,8 +101,11 @@ impl<T: Element> Stream<T> {
 
     /// What the loader's time went into.
     pub(super) fn stats(&self) -> Stats {
-        let setting = self.tuning.tuner.setting();
-        Stats::new(self.clock.times(), self.workshop.meter.times(), setting)
+        let now = Setting {
+            workers: self.workshop.crew.running(),
+            slots: self.slots.count,
+        };
+        Stats::new(self.clock.times(), self.workshop.meter.times(), now)
     }
 
     /// Whoever delivers the batches says so here.

@@ -49,6 +49,11 @@ impl Crew {
         }
     }
 
+    /// How many there are.
+    pub(super) fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
     /// Whether the worker that asks is one too many, and is to end. As it is only ever one of more than are wanted, somebody
     /// stays.
     fn leave(&self) -> bool {
@@ -116,10 +121,16 @@ impl<T: Element> Workers<T> {
     ///
     /// If the system starts no more threads. What there is goes on.
     pub(super) fn become_many(&mut self, count: usize) -> Result<()> {
+        self.workshop
+            .crew
+            .wanted
+            .store(count.max(1), Ordering::Relaxed);
+        if self.workshop.crew.running() >= count {
+            return Ok(());
+        }
         let workshop = Arc::clone(&self.workshop);
-        workshop.crew.wanted.store(count.max(1), Ordering::Relaxed);
         for (number, taken) in workshop.crew.taken.iter().enumerate() {
-            if workshop.crew.running.load(Ordering::Relaxed) >= count {
+            if workshop.crew.running() >= count {
                 break;
             }
             // One that is about to end has its number, and its memory, for a little longer: somebody else's turn comes then.
@@ -197,8 +208,8 @@ impl<T: Element> Workshop<T> {
             Err(RecvTimeoutError::Timeout) => {
                 let waited = self.report_after;
                 info!(
-                    "a worker has had nothing to do for {waited:?}: all batches ahead are ready or in the consumer's hands, and \
-                     it waits for the consumer to take one or to give one back"
+                    "a worker has had nothing to do for {waited:?}: all batches ahead are ready, in the consumer's hands or with \
+                     other workers, and it waits for the consumer to take one or to give one back"
                 );
                 waiting.recv().ok()
             }

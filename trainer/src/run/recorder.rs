@@ -1,6 +1,7 @@
 //! Spans of the loader and the trainer, kept for a timeline.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,7 +41,7 @@ const MOST_OPEN: usize = 64;
 /// A span lasts from when its code is entered to when it is left, as the clock on the wall has it: what it waits for
 /// counts, and so do spans within it. Memory is bounded: of each thread and stage at most 8,192 spans are kept, in 128 KiB.
 /// Beyond that neighbours are joined, so that each stage still takes as long in all, and [`Recording::joined`] counts them.
-/// Of more than about 200 threads some are left out, and [`Recording::lost`] counts their spans.
+/// Of more than about 200 threads at once some are left out, and [`Recording::lost`] counts their spans.
 ///
 /// ```
 /// use feedline_pipeline::Transform;
@@ -97,7 +98,7 @@ pub struct Recording {
 pub struct RecordedSpan {
     /// Its name: what was done.
     pub stage: &'static str,
-    /// A number for each thread, in no order.
+    /// A number for each thread, in no order; a thread that begins may get that of one that has ended.
     pub thread: u64,
     /// When it began, since the recorder was made.
     pub start: Duration,
@@ -264,11 +265,32 @@ struct Open {
     start: Duration,
 }
 
+/// The number of a thread: the lowest that no other has, so that threads that come and go share rows.
+struct Number(u64);
+
+/// Of threads that have ended, and the first that no thread has had.
+static NUMBERS: Mutex<(BTreeSet<u64>, u64)> = Mutex::new((BTreeSet::new(), 0));
+
+impl Number {
+    fn take() -> Self {
+        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let (free, next) = &mut *numbers;
+        Self(free.pop_first().unwrap_or_else(|| {
+            *next += 1;
+            *next - 1
+        }))
+    }
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.0.insert(self.0);
+    }
+}
+
 thread_local! {
-    static THREAD: u64 = {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    };
+    static THREAD: Number = Number::take();
     static OPEN: RefCell<Vec<Open>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -306,8 +328,8 @@ impl Shared {
             open.iter().rposition(is_own).map(|own| open.remove(own))
         });
         let kept = own.ok().flatten().is_some_and(|Open { stage, start, .. }| {
-            let thread = THREAD.with(|&own| own);
-            self.note(thread, stage, [start, end])
+            let thread = THREAD.try_with(|own| own.0);
+            thread.is_ok_and(|thread| self.note(thread, stage, [start, end]))
         });
         if !kept {
             self.lost.fetch_add(1, Ordering::Relaxed);

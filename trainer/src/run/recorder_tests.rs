@@ -58,6 +58,23 @@ fn samples_and_what_others_do_are_recorded_on_request_only() {
 }
 
 #[test]
+fn threads_that_come_and_go_lose_nothing() {
+    let recorder = SpanRecorder::new();
+    let dispatch = tracing::Dispatch::new(registry().with(recorder.layer()));
+    for _ in 0..2_000 {
+        let dispatch = dispatch.clone();
+        let work = move || {
+            tracing::dispatcher::with_default(&dispatch, || {
+                debug_span!(target: PIPELINE, "fill").in_scope(|| ());
+            });
+        };
+        thread::spawn(work).join().unwrap();
+    }
+    let recording = recorder.take();
+    assert_eq!((recording.spans.len(), recording.lost), (2_000, 0));
+}
+
+#[test]
 fn a_span_that_is_entered_twice_is_two_and_one_that_is_still_open_none() {
     let recorder = SpanRecorder::new();
     let subscriber = registry().with(recorder.layer());
@@ -188,16 +205,26 @@ fn spans_beyond_the_bounds_are_counted() {
     });
     assert_eq!((deep.spans.len(), deep.lost), (64, 36));
 
+    // So many threads at once that not all stages of all have a row.
+    const THREADS: usize = 300;
     let recorder = SpanRecorder::new();
     let dispatch = tracing::Dispatch::new(registry().with(recorder.layer()));
-    for _ in 0..3000 {
-        let work = || debug_span!(target: PIPELINE, "fill").in_scope(|| ());
-        let own = dispatch.clone();
-        let thread = thread::spawn(move || tracing::dispatcher::with_default(&own, work));
-        thread.join().unwrap();
-    }
+    let barrier = Barrier::new(THREADS);
+    let work = || {
+        debug_span!(target: PIPELINE, "fill").in_scope(|| ());
+        debug_span!(target: PIPELINE, "wait").in_scope(|| ());
+        debug_span!(target: PIPELINE, "deliver").in_scope(|| ());
+        debug_span!(target: PIPELINE, "save").in_scope(|| ());
+        barrier.wait();
+    };
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| tracing::dispatcher::with_default(&dispatch, work));
+        }
+    });
     let recording = recorder.take();
-    assert_eq!(recording.spans.len() as u64 + recording.lost, 3000);
+    let all = 4 * THREADS as u64;
+    assert_eq!(recording.spans.len() as u64 + recording.lost, all);
     assert!(recording.lost > 0);
 }
 
