@@ -49,7 +49,7 @@ impl Kind {
     ///
     /// # Errors
     ///
-    /// If there is no such folder, or not what should be in it, or less than two classes; as [`ImageFolder::open`] and
+    /// If there is no such folder, or not what should be in it, or fewer than two classes; as [`ImageFolder::open`] and
     /// [`NpyPair::open`].
     pub fn open(self, folder: &Path, shape: Shape) -> Result<Dataset> {
         let parts = Parts::of(folder);
@@ -111,7 +111,7 @@ impl Parts {
                 train,
                 test: Some(test),
             },
-            // A train may also be what is to be told from cars.
+            // Beside other folders `train` is a class like those.
             None => Self {
                 train: if is_alone(&train) {
                     train

@@ -77,7 +77,13 @@ impl Decode {
     /// that no memory holds it. One that has more is an error of its sample, before it is decoded. Default:
     /// [`DEFAULT_PIXEL_LIMIT`].
     pub const fn pixel_limit(mut self, pixels: usize) -> Self {
-        self.pixel_limit = pixels;
+        // What a larger one needs could not be counted.
+        let countable = usize::MAX >> 16;
+        self.pixel_limit = if pixels < countable {
+            pixels
+        } else {
+            countable
+        };
         self
     }
 
@@ -215,6 +221,24 @@ impl Decode {
         };
         emit(&stored, output, (width, height), placement.margin);
         Ok(())
+    }
+
+    /// Cuts `scratch` into the sample's own bytes, room for a file of up to `file` bytes, and what [`decode`](Self::decode)
+    /// works in for pictures of so many bytes of pixels.
+    pub(super) fn split<'a>(
+        &self,
+        scratch: &'a mut Vec<u8>,
+        file: usize,
+        pixels: usize,
+    ) -> [&'a mut [u8]; 3] {
+        let output = self.shape.elements();
+        let needed = output + file + self.work(pixels);
+        if scratch.len() < needed {
+            scratch.resize(needed, 0);
+        }
+        let (output, rest) = scratch.split_at_mut(output);
+        let (file, work) = rest.split_at_mut(file);
+        [output, file, work]
     }
 
     /// Bytes of memory that [`decode`](Self::decode) works in, for pictures of so many bytes of pixels.

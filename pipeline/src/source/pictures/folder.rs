@@ -334,14 +334,7 @@ impl Source for ImageFolder {
     }
 
     fn sample<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<Sample<'a>> {
-        let work = self.decode.work(self.needs.pixels);
-        let output = self.shape().elements();
-        let needed = output + self.longest + work;
-        if scratch.len() < needed {
-            scratch.resize(needed, 0);
-        }
-        let (output, rest) = scratch.split_at_mut(output);
-        let (file, work) = rest.split_at_mut(self.longest);
+        let [output, file, work] = self.decode.split(scratch, self.longest, self.needs.pixels);
         let path = self.path(index);
         let bytes = self
             .read_file(index, &path, file)

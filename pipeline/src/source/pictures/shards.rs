@@ -219,14 +219,7 @@ impl Source for TarShards {
     fn sample<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<Sample<'a>> {
         let (shard, number) = self.find(index);
         let picture = &shard.index.pictures[number];
-        let work = self.decode.work(self.needs.pixels);
-        let output = self.shape().elements();
-        let needed = output + self.longest + work;
-        if scratch.len() < needed {
-            scratch.resize(needed, 0);
-        }
-        let (output, rest) = scratch.split_at_mut(output);
-        let (file, work) = rest.split_at_mut(self.longest);
+        let [output, file, work] = self.decode.split(scratch, self.longest, self.needs.pixels);
         let span = tracing::trace_span!(target: "feedline_pipeline", "open").entered();
         let bytes = shard
             .file
