@@ -186,7 +186,7 @@ impl Recipe {
         move |device| network.build(classes, seed, device)
     }
 
-    /// The recipe for a set of the user's own, which may have less pictures than a batch.
+    /// The recipe for a set of the user's own, which may have fewer pictures than a batch.
     #[must_use]
     pub fn for_own(mut self, kind: Kind, dataset: &Dataset) -> Self {
         self.cropped = kind == Kind::Images;

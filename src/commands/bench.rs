@@ -118,6 +118,15 @@ impl Bench {
             self.batch_size,
             count(self.rounds, "round")
         );
+        // The plain loop has no loader.
+        let loading_by_case: serde_json::Map<String, Value> = CASES
+            .iter()
+            .zip(&stats)
+            .filter_map(|((_, name), own)| {
+                let own: Option<Value> = own.iter().map(|own| own.as_ref().map(loading)).collect();
+                Some(((*name).to_owned(), own?))
+            })
+            .collect();
         let value = json!({
             "data": dataset.name,
             "pictures": source.len(),
@@ -129,11 +138,7 @@ impl Bench {
                 .zip(&medians)
                 .map(|((_, name), rates)| ((*name).to_owned(), json!(rates)))
                 .collect::<serde_json::Map<String, Value>>(),
-            "loading": CASES
-                .iter()
-                .zip(&stats)
-                .filter_map(|((_, name), own)| Some(((*name).to_owned(), own.iter().map(|own| own.as_ref().map(loading)).collect::<Option<Value>>()?)))
-                .collect::<serde_json::Map<String, Value>>(),
+            "loading": loading_by_case,
         });
         let most = stats.iter().map(|own| own.last().copied().flatten());
         output.result(
