@@ -184,15 +184,15 @@ fn pair(folder: &Path, channels: usize, classes: usize) -> Result<NpyPair> {
         (Some(pair), 0) => Ok(pair),
         (last, _) => {
             let found = match last {
-                Some(_) => "one that can be read in two ways".into(),
+                Some(_) => "a shape that can be read in two ways".into(),
                 None => shape,
             };
             let expected = match channels {
                 1 => "grey pictures: (number, height, width)",
                 _ => "pictures in colour: (number, height, width, 3) or (number, 3, height, width)",
             };
-            let found = format!("{found} in {}", images.display());
-            Err(invalid("shape", found, expected))
+            let found = format!("of {found}, in {}", images.display());
+            Err(invalid("array of pictures", found, expected))
         }
     }
 }
